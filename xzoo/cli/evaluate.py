@@ -1,0 +1,47 @@
+"""``xzoo evaluate``: how well a model tells people apart on a manifest."""
+
+from __future__ import annotations
+
+import click
+
+from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model, pretrained
+
+
+@click.command()
+@click.argument("name")
+@data
+@click.option("--gallery", default="VIS", show_default=True, metavar="BAND[:FIRST-LAST]", help="Who is known.")
+@click.option("--probe", default="LWIR", show_default=True, metavar="BAND[:FIRST-LAST]", help="Who is looked for.")
+@click.option("--split", help="Only rows of this split, for instance test.")
+@click.option("--templates", is_flag=True, help="One mean template per gallery subject.")
+@pretrained
+@batch
+@device
+@licences
+@as_json
+def command(
+    name: str,
+    data: str,
+    gallery: str,
+    probe: str,
+    split: str | None,
+    templates: bool,
+    pretrained: str | None,
+    batch: int | None,
+    device: str | None,
+    allow_licences: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Evaluate NAME or a run folder: retrieval and verification, with counts."""
+    from xzoo.evaluation import evaluate
+
+    report = evaluate(
+        model(name, pretrained, device=device, allow_licences=allow_licences),
+        data,
+        gallery=gallery,
+        probe=probe,
+        split=split,
+        templates=templates,
+        batch_size=batch or 64,
+    )
+    emit(report.to_dict(), as_json=as_json, text=str(report))

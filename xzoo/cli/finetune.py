@@ -1,0 +1,57 @@
+"""``xzoo finetune``: from a name and a manifest to a run folder."""
+
+from __future__ import annotations
+
+import click
+
+from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model, pretrained
+
+
+@click.command()
+@click.argument("name")
+@data
+@pretrained
+@click.option("--recipe", metavar="NAME|FILE", help="A recipe of the catalogue, or a YAML file of yours.")
+@click.option("--lora", is_flag=True, help="Train a LoRA adapter and leave the base as it is.")
+@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps (or --epochs).")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data (or --steps).")
+@batch
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--output", type=click.Path(file_okay=False), help="The run folder. Default: a new one in runs/.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
+@device
+@licences
+@as_json
+def command(
+    name: str,
+    data: str,
+    pretrained: str | None,
+    recipe: str | None,
+    lora: bool,
+    steps: int | None,
+    epochs: int | None,
+    batch: int | None,
+    seed: int,
+    output: str | None,
+    resume: bool,
+    device: str | None,
+    allow_licences: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Fine-tune NAME (or a run folder) on a manifest of your own."""
+    from xzoo.training import finetune
+
+    run = finetune(
+        model(name, pretrained, device=device, allow_licences=allow_licences),
+        data,
+        lora=lora,
+        recipe=recipe,
+        steps=steps,
+        epochs=epochs,
+        batch=batch,
+        seed=seed,
+        output=output,
+        resume=resume,
+    )
+    facts = {"run": run.folder, "before": run.before.to_dict(), "after": run.after.to_dict()}
+    emit(facts, as_json=as_json, text=f"before\n{run.before}\n\nafter\n{run.after}\n\nrun: {run.folder}")

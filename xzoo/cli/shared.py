@@ -1,0 +1,88 @@
+"""What several verbs share: their common options, and how facts are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xzoo.catalog.names import SPECTRA
+
+if TYPE_CHECKING:
+    from xzoo.families.base import Embedder
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on stdout.")
+spectrum = click.option("--spectrum", type=click.Choice(SPECTRA, case_sensitive=False), help="Spectral band.")
+pretrained = click.option(
+    "--pretrained",
+    metavar="WHAT",
+    help="A tag, a file, hf-hub:org/repo, or 'no' for random weights. Default: the card's default tag.",
+)
+licences = click.option(
+    "--allow-licence", "allow_licences", multiple=True, metavar="ID", help="Allow only these licences (repeat)."
+)
+device = click.option("--device", help="cpu, cuda, cuda:1, mps ... Default: cpu.")
+batch = click.option("--batch", type=click.IntRange(min=1), help="Images (evaluate, embed) or pairs (finetune) a step.")
+data = click.option("--data", required=True, metavar="MANIFEST", help="A csv, a parquet, or a folder subject/SPECTRUM/.")
+
+
+def emit(facts: Mapping[str, object] | Sequence[object], *, as_json: bool, text: str) -> None:
+    """Print facts once: as JSON for programs, or as text for people."""
+    click.echo(json.dumps(facts, indent=2, ensure_ascii=False, default=str) if as_json else text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in aligned columns; the last column is left ragged."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]).rstrip()
+        for row in [header, *rows]
+    ]
+    return "\n".join(lines)
+
+
+def lines(facts: Mapping[str, object], indent: str = "") -> str:
+    """Return nested facts as ``key: value`` lines."""
+    out: list[str] = []
+    for key, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            out += [f"{indent}{key}:", lines(value, indent + "  ")]
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            out.append(f"{indent}{key}:")
+            for item in value:
+                first, *rest = lines(item, indent + "    ").splitlines()
+                out += [f"{indent}  - {first.strip()}", *rest]
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+            out.append(f"{indent}{key}: {'not reported' if shown is None or shown == '' else shown}")
+    return "\n".join(out)
+
+
+def megabytes(count: int | None) -> str:
+    """Return a number of bytes as people read it."""
+    if count is None:
+        return "?"
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def is_run(name: str) -> bool:
+    """Tell whether a name given on the command line is the folder of a run."""
+    return (Path(name) / "run.json").is_file()
+
+
+def model(
+    name: str, pretrained: str | None, *, device: str | None = None, allow_licences: Sequence[str] = ()
+) -> Embedder:
+    """Create the model that a verb works on: a catalogue name, or a run folder."""
+    from xzoo.models import create
+
+    weights: bool | str = {None: True, "no": False}.get(pretrained, pretrained or "")
+    return create(
+        name,
+        pretrained=False if pretrained is None and is_run(name) else weights,
+        device=device,
+        allow_licences=allow_licences or None,
+    )
