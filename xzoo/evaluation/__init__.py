@@ -1,0 +1,62 @@
+"""How well a network recognises: comparisons, figures and reports.
+
+``evaluate`` takes a model and a manifest; ``retrieval`` and ``verification``
+take embeddings. Nothing here samples: every comparison is counted.
+
+The two figures live in ``ranking`` and ``roc``, because a submodule of their
+own name would hide the function behind it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+_EXPORTS = {
+    "Pixels": "pixels",
+    "Report": "report",
+    "Retrieval": "ranking",
+    "Side": "protocol",
+    "Verification": "roc",
+    "evaluate": "engine",
+    "pixel_baseline": "engine",
+    "retrieval": "ranking",
+    "verification": "roc",
+    "wilson": "intervals",
+}
+
+__all__ = [
+    "Pixels",
+    "Report",
+    "Retrieval",
+    "Side",
+    "Verification",
+    "evaluate",
+    "pixel_baseline",
+    "retrieval",
+    "verification",
+    "wilson",
+]
+
+if TYPE_CHECKING:
+    from xzoo.evaluation.engine import evaluate, pixel_baseline
+    from xzoo.evaluation.intervals import wilson
+    from xzoo.evaluation.pixels import Pixels
+    from xzoo.evaluation.protocol import Side
+    from xzoo.evaluation.ranking import Retrieval, retrieval
+    from xzoo.evaluation.report import Report
+    from xzoo.evaluation.roc import Verification, verification
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})
