@@ -1,0 +1,100 @@
+"""Files on this machine: the cache folder, whole-file hashes, writes that are all or nothing."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xzoo.errors import DiskFull, MissingFile
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def cache_dir() -> Path:
+    """Return the folder of the lock file and of converted checkpoints.
+
+    It is ``$XZOO_CACHE``, or ``~/.cache/xzoo``. Files from the Hub stay in
+    huggingface_hub's own cache, where other programs find them too.
+    """
+    return Path(os.environ.get("XZOO_CACHE") or "~/.cache/xzoo").expanduser()
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a whole file, as 64 hex digits, in constant memory.
+
+    Raises:
+        MissingFile: The file is absent or cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str | Path, error: OSError) -> MissingFile:
+    """Return the error that says why a local file cannot be read."""
+    return MissingFile(
+        f"no weights in {str(path)!r}.",
+        why=f"the file cannot be read: {error.strerror or error}.",
+        do="check the path and its permissions.",
+    )
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Write a file so that it is there whole, or not at all.
+
+    Yields the path of a hidden neighbour with the same suffix. Write to it by
+    any means; when the block ends well it is flushed to disk and renamed over
+    ``path``, otherwise it is removed and ``path`` stays as it was. Missing
+    parent folders are made.
+
+    Raises:
+        DiskFull: There was no room; nothing half-written is left.
+    """
+    target = Path(path)
+    part = target.with_name(f".{secrets.token_hex(6)}.part{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        _flush(part)
+        os.replace(part, target)
+        _flush(target.parent)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise disk_full(target) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def disk_full(target: str | Path, needed: int | None = None) -> DiskFull:
+    """Return the error for a file that the disk has no room for."""
+    free = shutil.disk_usage(existing_parent(target)).free
+    wanted = f"{needed / 1e6:.1f} MB are needed, " if needed is not None else ""
+    return DiskFull(
+        f"{str(target)!r} was not written.",
+        why=f"the disk is full: {wanted}{free / 1e6:.1f} MB are free. Nothing half-written was left behind.",
+        do=f"make room on the disk of {existing_parent(target)}, or choose another one (XZOO_CACHE, HF_HOME, output).",
+    )
+
+
+def existing_parent(path: str | Path) -> Path:
+    """Return the nearest folder above ``path`` that exists."""
+    return next(folder for folder in Path(path).absolute().parents if folder.is_dir())
+
+
+def _flush(path: Path) -> None:
+    """Ask the system to put a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
