@@ -11,9 +11,9 @@ from xzoo.cli.shared import as_json, emit, table
 @click.command()
 @click.argument("patterns", nargs=-1)
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out (repeat).")
-@click.option("--kind", multiple=True, help="backbone, adapter or recipe (repeat).")
+@click.option("--kind", multiple=True, help="backbone, adapter or recipe (repeat). Default: all.")
 @click.option("--task", multiple=True, help="For instance face-recognition (repeat).")
-@click.option("--spectrum", multiple=True, type=click.Choice(SPECTRA, case_sensitive=False), help="Band (repeat).")
+@click.option("--spectrum", multiple=True, type=click.Choice(SPECTRA), help="Band (repeat).")
 @click.option("--licence", multiple=True, metavar="ID", help="Licence of the weights, or 'permissive' (repeat).")
 @click.option("--pretrained/--no-pretrained", default=None, help="Only names with, or without, weights.")
 @as_json
@@ -33,16 +33,16 @@ def command(
     names = list_models(
         patterns or "*",
         exclude=exclude or None,
-        kind=kind or None,
+        kind=kind or "*",
         task=task or None,
         spectrum=spectrum or None,
         licence=licence or None,
         pretrained=pretrained,
     )
-    cards = [card(name) for name in names]
+    entries = [(name, card(name)) for name in names]
     facts = [
         {
-            "name": each.name,
+            "name": name,
             "kind": each.kind,
             "task": each.task,
             "spectra": list(each.spectra),
@@ -52,18 +52,18 @@ def command(
             "origin": each.origin,
             "summary": each.summary,
         }
-        for each in cards
+        for name, each in entries
     ]
     rows = [
         (
-            each.name,
+            name,
             each.kind,
             " ".join(each.spectra) or "-",
             each.default_tag or "-",
             str(each.licence.get("weights") or "-"),
             each.summary,
         )
-        for each in cards
+        for name, each in entries
     ]
     if not names:
         click.echo("Nothing matches. All names: xzoo ls", err=True)

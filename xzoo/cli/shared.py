@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xzoo.families.base import Embedder
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on stdout.")
-spectrum = click.option("--spectrum", type=click.Choice(SPECTRA, case_sensitive=False), help="Spectral band.")
+spectrum = click.option("--spectrum", type=click.Choice(SPECTRA), help="Spectral band.")
 pretrained = click.option(
     "--pretrained",
     metavar="WHAT",
