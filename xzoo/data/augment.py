@@ -1,0 +1,123 @@
+"""Small random changes of whole batches, cheap enough to hide behind a step.
+
+Every image draws its own values, from a generator on the CPU, so that the
+same seed gives the same picture on every device. The same number of values
+is drawn whatever is switched on: an ablation of one change leaves the others
+as they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from xzoo.errors import ImageError, OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Augment", "generator"]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Flip, crop and re-light images; each switched off by its neutral value.
+
+    Nothing spectral is done: values change in all channels alike, because
+    the channels of a thermal image are one.
+
+    Args:
+        flip: Probability of a horizontal flip.
+        crop: Smallest and largest share of the image's area that a square
+            random crop keeps; it is resized back. ``(1, 1)`` keeps all.
+        brightness: Largest shift, as a share of the full scale.
+        contrast: Largest relative change of contrast, about mid-grey.
+        gamma: Largest relative change of the exponent, up or down.
+    """
+
+    flip: float = 0.5
+    crop: tuple[float, float] = (1.0, 1.0)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    gamma: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that no image can follow."""
+        if not 0 <= self.flip <= 1:
+            raise OptionError(f"flip={self.flip!r}", why="a probability lies in 0..1")
+        if len(self.crop) != 2 or not 0 < self.crop[0] <= self.crop[1] <= 1:
+            raise OptionError(f"crop={self.crop!r}", why="a crop keeps (smallest, largest) shares of the area in 0..1")
+        for name in ("brightness", "contrast", "gamma"):
+            if not 0 <= getattr(self, name) < 1:
+                raise OptionError(f"{name}={getattr(self, name)!r}", why=f"{name} lies in 0..1, 1 excluded")
+
+    def __call__(self, pixels: Tensor, random: torch.Generator) -> Tensor:
+        """Return changed copies of ``uint8 [B, 3, H, W]``, same type and device.
+
+        Args:
+            pixels: A raw batch, as ``Preprocess.raw`` gives it.
+            random: A generator on the CPU; see ``generator``.
+
+        Raises:
+            ImageError: If ``pixels`` is of another type or shape.
+        """
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4:
+            raise ImageError(
+                f"cannot augment a {str(pixels.dtype).removeprefix('torch.')} tensor {list(pixels.shape)}",
+                why="augmentation takes raw uint8 [B, 3, H, W]",
+            )
+        drawn = torch.rand(7, len(pixels), generator=random).to(pixels.device)
+        flipped = drawn[0] < self.flip
+        if self.brightness or self.contrast or self.gamma:
+            pixels = self._relight(pixels, drawn[4:])
+        if self.crop == (1.0, 1.0):
+            return torch.where(flipped.view(-1, 1, 1, 1), pixels.flip(3), pixels)
+        return self._cut(pixels, drawn[1:4], flipped)
+
+    def _relight(self, pixels: Tensor, drawn: Tensor) -> Tensor:
+        """Send every grey value through a table of 256 entries, one table per image."""
+        brightness, contrast, gamma = (2 * drawn - 1).unsqueeze(2)
+        levels = torch.linspace(0, 1, 256, device=pixels.device)
+        table: Tensor = levels ** (1 + self.gamma) ** gamma
+        table = (table - 0.5) * (1 + self.contrast * contrast) + 0.5 + self.brightness * brightness
+        table = table.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+        return table.gather(1, pixels.flatten(1).long()).view(pixels.shape)
+
+    def _cut(self, pixels: Tensor, drawn: Tensor, flipped: Tensor) -> Tensor:
+        """Sample a square window of each image, mirrored where asked, in one pass."""
+        low, high = self.crop
+        side = (low + (high - low) * drawn[0]).sqrt()
+        # In grid_sample's coordinates an image spans -1..1: the window's centre may move by 1 - side.
+        x, y = (2 * drawn[1:] - 1) * (1 - side)
+        height, width = pixels.shape[2:]
+        across = x.unsqueeze(1) + torch.where(flipped, -side, side).unsqueeze(1) * _centres(width, pixels.device)
+        down = y.unsqueeze(1) + side.unsqueeze(1) * _centres(height, pixels.device)
+        # Written out because affine_grid alone takes three times as long as the sampling.
+        grid = pixels.new_empty(len(pixels), height, width, 2, dtype=torch.float32)
+        grid[..., 0] = across.unsqueeze(1)
+        grid[..., 1] = down.unsqueeze(2)
+        cut = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+        return cut.round_().to(torch.uint8)
+
+
+def _centres(pixels: int, device: torch.device) -> Tensor:
+    """Return the centres of ``pixels`` cells that fill -1..1."""
+    return (2 * torch.arange(pixels, device=device) + 1) / pixels - 1
+
+
+def generator(seed: int, step: int, stream: int = 0) -> torch.Generator:
+    """Return a CPU generator that depends on nothing but its arguments.
+
+    Args:
+        seed: The run's seed.
+        step: The training step.
+        stream: Tells apart the views of one step (source, target, ...).
+    """
+    from numpy.random import SeedSequence
+
+    # A sequence mixes its numbers; seed + step would repeat (1, 2) as (2, 1).
+    mixed = SeedSequence([seed, step, stream]).generate_state(1, "uint64")[0]
+    return torch.Generator().manual_seed(int(mixed) >> 1)
