@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from xzoo.data.preprocess import Preprocess
     from xzoo.hub import Weights
 
-__all__ = ["Embedder", "fingerprint"]
+__all__ = ["Embedder", "Origin", "Plain", "fingerprint", "steady_head"]
+
+STEADY_ROWS = 16
+"""From this many rows on, a matrix product gives each row the same bits whatever its company (measured on CPU)."""
+
+
+class Origin(NamedTuple):
+    """The call that made a network: ``xzoo.create(name, pretrained=pretrained, **options)``."""
+
+    name: str
+    pretrained: str | bool
+    options: dict[str, Any]
 
 
 class Embedder(nn.Module):
@@ -30,6 +41,7 @@ class Embedder(nn.Module):
     Attributes:
         card: The catalogue entry that this network was built from.
         preprocess: From images of any kind to this network's input.
+        origin: The call that made this network.
         weights: Where the base weights came from; ``None`` for random ones.
         adapters: Attached adapters by name (see :mod:`xzoo.adapters`).
         lora_targets: Regular expression of the modules that LoRA adapts.
@@ -37,6 +49,7 @@ class Embedder(nn.Module):
 
     lora_targets: str = ""
     card: Card
+    origin: Origin
     preprocess: Preprocess
 
     def __init__(self) -> None:
@@ -73,6 +86,14 @@ class Embedder(nn.Module):
                 self._fingerprint = self.weights.sha256 or sha256_of(self.weights.path)
         return self._fingerprint
 
+    def infer(self, batch: Tensor) -> Tensor:
+        """Return raw embeddings of a batch so that no row depends, even in its last bit, on its company.
+
+        A batch of one takes other convolution kernels than a larger one: it is run as two.
+        """
+        out: Tensor = self(batch) if len(batch) != 1 else self(batch.expand(2, -1, -1, -1).contiguous())[:1]
+        return out
+
     def embed(
         self,
         images: Any,
@@ -106,7 +127,7 @@ class Embedder(nn.Module):
         raw = self._raw(images)
         bands = _bands(spectrum, len(raw))
         where = next(self.parameters())
-        was_training = self.training
+        was_training = [module for module in self.modules() if module.training]
         self.eval()
         rows = []
         try:
@@ -114,10 +135,11 @@ class Embedder(nn.Module):
                 for start in range(0, len(raw), batch_size):
                     chunk = raw[start : start + batch_size].to(where.device)
                     batch = self.preprocess.normalise(chunk).to(where.dtype)
-                    out = self(batch) if bands is None else route(self, batch, bands[start : start + batch_size])
+                    out = self.infer(batch) if bands is None else route(self, batch, bands[start : start + batch_size])
                     rows.append(out.float().cpu())
         finally:
-            self.train(was_training)
+            for module in was_training:
+                module.training = True
         if not rows:
             raise errors.OptionError("embed() of no images", why="There is nothing to embed.")
         embeddings = torch.cat(rows).clone()
@@ -128,6 +150,43 @@ class Embedder(nn.Module):
         if ready and tuple(images.shape[1:]) == tuple(self.preprocess.size):
             return images  # type: ignore[no-any-return]
         return self.preprocess.raw(images)
+
+
+def steady_head(head: nn.Module, features: Tensor) -> Tensor:
+    """Apply an embedding layer to ``[B, C]`` so that a small batch gets the bits that it would get in a large one.
+
+    Matrix products of few rows take another summation order. Outside training, small batches are padded
+    with zero rows, which costs next to nothing behind a whole network.
+    """
+    rows = features.shape[0]
+    if head.training or torch.compiler.is_compiling() or rows >= STEADY_ROWS:
+        out: Tensor = head(features)
+        return out
+    padded: Tensor = head(F.pad(features, (0, 0, 0, STEADY_ROWS - rows)))
+    return padded[:rows]
+
+
+class Plain(Embedder):
+    """Any network from images ``[B, 3, H, W]`` to ``[B, D]`` (a notebook's or a plugin's), given the zoo's manners."""
+
+    lora_targets = r"network\..*"
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return raw embeddings ``[B, D]``."""
+        out: Tensor = self.network(images)
+        return out
+
+    def forward_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return ``embedding`` alone: nothing else is known of the network."""
+        return {"embedding": self(images)}
+
+    def groups(self) -> dict[str, list[str]]:
+        """Return one group, ``all``."""
+        return {"all": [name for name, _ in self.named_parameters()]}
 
 
 def fingerprint(module: nn.Module) -> str:

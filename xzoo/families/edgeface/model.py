@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
-from xzoo.families.base import Embedder
+from xzoo.families.base import Embedder, steady_head
 from xzoo.families.edgeface.options import VARIANTS, Options
 
 __all__ = ["EdgeFace", "FactorisedLinear", "build"]
@@ -52,8 +51,8 @@ class EdgeFace(Embedder):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return raw embeddings ``[B, D]``."""
-        out: Tensor = self.backbone(images)
-        return out
+        net: Any = self.backbone
+        return steady_head(net.head.fc, net.head(net.forward_features(images), pre_logits=True))
 
     def forward_features(self, images: Tensor) -> dict[str, Tensor]:
         """Return ``stem``, ``stage0`` to ``stage3`` as maps, ``pooled`` ``[B, C]`` and ``embedding`` ``[B, D]``."""
@@ -63,7 +62,7 @@ class EdgeFace(Embedder):
         for index, stage in enumerate(net.stages):
             x = features[f"stage{index}"] = stage(x)
         features["pooled"] = net.head(x, pre_logits=True)
-        features["embedding"] = net.head.fc(features["pooled"])
+        features["embedding"] = steady_head(net.head.fc, features["pooled"])
         return features
 
     def groups(self) -> dict[str, list[str]]:
@@ -81,15 +80,10 @@ class EdgeFace(Embedder):
         return found
 
 
-def build(options: Options, *, device: torch.device | str = "cpu") -> EdgeFace:
-    """Build the network with random weights, or without any on the ``meta`` device."""
+def build(options: Options) -> EdgeFace:
+    """Build the network with random weights on torch's default device."""
     backbone, ratio = VARIANTS[options.variant]
-    network = timm.create_model(
-        backbone,
-        num_classes=options.embedding,
-        drop_path_rate=options.drop_path,
-        device=torch.device(device),
-    )
+    network = timm.create_model(backbone, num_classes=options.embedding, drop_path_rate=options.drop_path)
     if ratio is not None:
         _factorise(network, ratio)
     return EdgeFace(network)

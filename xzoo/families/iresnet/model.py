@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xzoo.families.base import Embedder
+from xzoo.families.base import Embedder, steady_head
 from xzoo.families.iresnet.options import UNITS, Options
 
 __all__ = ["IRBlock", "IResNet", "SqueezeExcite", "build"]
@@ -83,8 +83,7 @@ class IResNet(Embedder):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return raw embeddings ``[B, D]``."""
-        out: Tensor = self.output_layer(self.body(self.input_layer(images)))
-        return out
+        return self._head(self.body(self.input_layer(images)))
 
     def forward_features(self, images: Tensor) -> dict[str, Tensor]:
         """Return ``stem``, ``stage0`` to ``stage3`` as maps and ``embedding`` ``[B, D]``."""
@@ -96,8 +95,13 @@ class IResNet(Embedder):
                 x = block(x)
             features[f"stage{index}"] = x
             start += count
-        features["embedding"] = self.output_layer(x)
+        features["embedding"] = self._head(x)
         return features
+
+    def _head(self, maps: Tensor) -> Tensor:
+        norm, dropout, flatten, linear, last = self.output_layer
+        out: Tensor = last(steady_head(linear, flatten(dropout(norm(maps)))))
+        return out
 
     def groups(self) -> dict[str, list[str]]:
         """Return parameter names by group: ``bn`` (every batch norm), ``st``, ``s0`` to ``s3`` and ``head``.
@@ -115,8 +119,7 @@ class IResNet(Embedder):
         return found
 
 
-def build(options: Options, *, device: torch.device | str = "cpu") -> IResNet:
-    """Build the network with random weights, or without any on the ``meta`` device."""
+def build(options: Options) -> IResNet:
+    """Build the network with random weights on torch's default device."""
     gated = options.variant == "ir_se_50"
-    with torch.device(device):
-        return IResNet(UNITS[options.variant], options.embedding, options.dropout, gated)
+    return IResNet(UNITS[options.variant], options.embedding, options.dropout, gated)

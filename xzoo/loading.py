@@ -1,0 +1,172 @@
+"""From a card and a weights file to a network, without computing weights that are overwritten.
+
+The network is built on the ``meta`` device, where tensors have shapes and no
+memory; the file is mapped; its tensors are assigned. The empty network of a
+family is kept and copied, because building one costs more than filling it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from xzoo import catalog, errors, hub
+from xzoo.families.base import Embedder, Plain
+
+if TYPE_CHECKING:
+    from xzoo.catalog import Card
+    from xzoo.hub import Weights
+
+__all__ = ["Blueprint", "assemble", "device_of", "dtype_of"]
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+_EMPTY: dict[tuple[str | None, Any], nn.Module] = {}
+
+
+class Blueprint(NamedTuple):
+    """How to build one network: a callable, its arguments, and whose names its files may use."""
+
+    card: Card
+    build: Callable[..., nn.Module]
+    arguments: Mapping[str, Any]
+    family: str | None
+
+    @classmethod
+    def of(cls, card: Card, arguments: Mapping[str, Any]) -> Blueprint:
+        """Import the one family, plugin module or session callable that builds ``card``.
+
+        Raises:
+            PluginImportError: A plugin's module or function is not to be had.
+        """
+        if card.build is not None:
+            return cls(card, card.build, arguments, None)
+        if card.family is not None:
+            options = import_module(f"xzoo.families.{card.family}.options").Options(**arguments)
+            build = import_module(f"xzoo.families.{card.family}.model").build
+            return cls(card, build, {"options": options}, card.family)
+        return cls(card, catalog.load_target(card), arguments, None)
+
+    def plain(self) -> Embedder:
+        """Build with random weights on the CPU."""
+        return _as_embedder(self._call())
+
+    def _call(self) -> nn.Module:
+        network = self.build(**self.arguments)
+        if not isinstance(network, nn.Module):
+            raise errors.OptionError(
+                f"building {self.card.name} gave {type(network).__name__}", why="A builder returns a torch module."
+            )
+        return network
+
+    def empty(self) -> nn.Module | None:
+        """Return the network on the ``meta`` device, or None where its builder needs real tensors."""
+        key = (self.family, self.arguments.get("options"))
+        if key in _EMPTY:
+            return copy.deepcopy(_EMPTY[key])
+        try:
+            with torch.device("meta"):
+                network = self._call()
+        except (NotImplementedError, RuntimeError):
+            return None
+        if self.family is None:  # somebody's callable: it may build another network each time
+            return network
+        _EMPTY[key] = network
+        return copy.deepcopy(network)
+
+
+def assemble(blueprint: Blueprint, weights: Weights) -> Embedder:
+    """Build a network and give it the tensors of a file, strictly.
+
+    Raises:
+        WeightsMismatch: The file's names or shapes are not the network's.
+    """
+    network = blueprint.empty()
+    wanted = network if network is not None else blueprint._call()
+    tensors = _tensors(blueprint, weights, wanted)
+    wanted.load_state_dict(tensors, assign=True)
+    if any(tensor.is_meta for tensor in _all_tensors(wanted)):
+        # A buffer that no file holds was left empty: only the real constructor can compute it.
+        wanted = blueprint._call()
+        wanted.load_state_dict(tensors, assign=True)
+    for parameter in wanted.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    model = _as_embedder(wanted)
+    model.weights = weights
+    return model
+
+
+def _tensors(blueprint: Blueprint, weights: Weights, network: nn.Module) -> dict[str, Tensor]:
+    expected = network.state_dict()
+    native = None if weights.foreign else hub.read(weights.path)
+    if native is not None and (native.keys() == expected.keys() or blueprint.family is None):
+        tensors = native
+    elif blueprint.family is None:
+        raise errors.WeightsMismatch(
+            f"{weights.path} for {blueprint.card.name}",
+            why="Only safetensors can be read for a model that brings no converter.",
+        )
+    else:
+        convert = import_module(f"xzoo.families.{blueprint.family}.convert")
+        converted = hub.converted(weights, blueprint.family, convert.VERSION, convert.convert)
+        tensors = hub.read(converted.path)
+    _check_fit(blueprint.card.name, weights, tensors, expected)
+    return tensors
+
+
+def _check_fit(name: str, weights: Weights, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    faults = [f"missing {key}" for key in expected if key not in tensors]
+    faults += [f"unexpected {key}" for key in tensors if key not in expected]
+    faults += [
+        f"{key} is {list(tensors[key].shape)}, the network has {list(expected[key].shape)}"
+        for key in expected
+        if key in tensors and tensors[key].shape != expected[key].shape
+    ]
+    if faults:
+        raise errors.WeightsMismatch(
+            f"{weights.path} does not fit {name}: {len(faults)} of {len(expected)} tensors.",
+            why="\n  ".join(faults[:3]),
+            do=f"xzoo show {name}  says which files it takes",
+        )
+
+
+def _all_tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+def _as_embedder(network: nn.Module) -> Embedder:
+    return network if isinstance(network, Embedder) else Plain(network)
+
+
+def device_of(device: str | torch.device | None) -> torch.device:
+    """Return a device that exists.
+
+    Raises:
+        DeviceError: It does not.
+    """
+    try:
+        found = torch.device("cpu" if device is None else device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as cause:
+        have = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        raise errors.DeviceError(
+            f"device={device!r}", why=str(cause).splitlines()[0][:120], exists=", ".join(have)
+        ) from cause
+    return found
+
+
+def dtype_of(dtype: str | torch.dtype | None) -> torch.dtype:
+    """Return a floating-point type by name.
+
+    Raises:
+        OptionError: It is not one that networks run in.
+    """
+    found = DTYPES.get(str(dtype).removeprefix("torch.")) if dtype is not None else torch.float32
+    if found is None:
+        raise errors.OptionError(f"dtype={dtype!r}", why="A network runs in none such.", exists=", ".join(DTYPES))
+    return found
