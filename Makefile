@@ -65,4 +65,4 @@ wheel: $(STAMP) ## the wheel, into dist/
 	@$(BIN)/hatchling build -t wheel
 
 clean: ## remove what was made (not the virtual environment)
-	rm -rf dist site docs/zoo demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf dist site docs/zoo demo demo-* .mypy_cache .ruff_cache .pytest_cache

@@ -81,7 +81,11 @@ def test_listing_costs_under_a_tenth_of_a_second_of_cpu() -> None:
 
 def test_no_tracked_file_names_a_folder_of_somebodys_machine() -> None:
     personal = re.compile(rb"(?<![\w.\-/])/(?:work|root|home|Users|mnt)/[\w.]")
-    found = [f"{path.relative_to(ROOT)}: {match.group()!r}" for path in tracked() for match in personal.finditer(path.read_bytes())]
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()!r}"
+        for path in tracked()
+        for match in personal.finditer(path.read_bytes())
+    ]
     assert not found
 
 

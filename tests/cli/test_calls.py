@@ -120,13 +120,11 @@ def test_a_reader_that_stops_early_is_no_error():
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["ls"], ["ls", "--json"], ["show", "hybrid_fr_t2v"], ["plugins"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["ls"], ["ls", "--json"], ["show", "hybrid_fr_t2v"], ["plugins"]]
+)
 def test_looking_imports_no_framework(words):
-    code = (
-        "import sys; from xzoo.cli import main\n"
-        f"assert main({words!r}) == 0\n"
-        "print(*sys.modules, file=sys.stderr)"
-    )
+    code = f"import sys; from xzoo.cli import main\nassert main({words!r}) == 0\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert FRAMEWORKS.isdisjoint(done.stderr.split())

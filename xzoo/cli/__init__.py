@@ -66,7 +66,7 @@ def xzoo() -> None:
     xzoo show hybrid_fr_t2v          one card
     xzoo finetune hybrid_fr_t2v --data people.csv --lora --output runs/mine
     xzoo evaluate runs/mine --data people.csv
-    """
+    """  # noqa: D301  (\\b tells click to keep the lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

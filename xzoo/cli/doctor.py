@@ -13,7 +13,18 @@ import click
 from xzoo import __version__
 from xzoo.cli.shared import as_json, emit, lines, megabytes
 
-_PACKAGES = ("torch", "timm", "peft", "huggingface-hub", "safetensors", "numpy", "pydantic", "click", "Pillow", "matplotlib")
+_PACKAGES = (
+    "torch",
+    "timm",
+    "peft",
+    "huggingface-hub",
+    "safetensors",
+    "numpy",
+    "pydantic",
+    "click",
+    "Pillow",
+    "matplotlib",
+)
 
 
 @click.command()

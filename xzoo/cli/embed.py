@@ -71,7 +71,8 @@ def _files(images: tuple[str, ...]) -> list[str]:
     found: list[str] = []
     for name in images:
         path = Path(name)
-        inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        inside = [file for file in inside if file == path or file.suffix.lower() in SUFFIXES]
         if not inside:
             raise MissingFile(f"no images in {name!r}.", exists=f"files looked for: {' '.join(SUFFIXES)}")
         found += map(str, inside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from xzoo.cli.shared import as_json, emit, lines, licences, megabytes
+from xzoo.cli.shared import as_json, emit, licences, lines, megabytes
 from xzoo.errors import NotFound
 
 

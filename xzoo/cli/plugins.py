@@ -25,5 +25,6 @@ def command(as_json: bool) -> None:
         )
         for each in states
     ]
-    text = table(("plugin", "version", "namespace", "names", "state", "why"), rows) if rows else "No plugins are installed."
+    header = ("plugin", "version", "namespace", "names", "state", "why")
+    text = table(header, rows) if rows else "No plugins are installed."
     emit([each._asdict() for each in states], as_json=as_json, text=text)

@@ -26,7 +26,7 @@ licences = click.option(
 )
 device = click.option("--device", help="cpu, cuda, cuda:1, mps ... Default: cpu.")
 batch = click.option("--batch", type=click.IntRange(min=1), help="Images (evaluate, embed) or pairs (finetune) a step.")
-data = click.option("--data", required=True, metavar="MANIFEST", help="A csv, a parquet, or a folder subject/SPECTRUM/.")
+data = click.option("--data", required=True, metavar="MANIFEST", help="A csv, a parquet or a folder.")
 
 
 def emit(facts: Mapping[str, object] | Sequence[object], *, as_json: bool, text: str) -> None:
