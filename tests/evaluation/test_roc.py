@@ -14,7 +14,9 @@ def figures(genuine: list[float], impostor: list[float], fars: tuple[float, ...]
     return from_scores(lambda: iter([np.array(genuine)]), lambda: iter([np.array(impostor, float)]), fars)
 
 
-def plain(genuine: np.ndarray, impostor: np.ndarray, fars: tuple[float, ...]) -> tuple[float, float, list[float | None]]:
+def plain(
+    genuine: np.ndarray, impostor: np.ndarray, fars: tuple[float, ...]
+) -> tuple[float, float, list[float | None]]:
     """AUC, EER and TAR by trying every score as a threshold."""
     auc = np.mean([[(g > i) + 0.5 * (g == i) for i in impostor] for g in genuine])
     thresholds = [np.inf, *sorted({*genuine, *impostor}, reverse=True)]

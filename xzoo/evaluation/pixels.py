@@ -1,0 +1,54 @@
+"""Grey values as an embedding: the baseline that a network has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xzoo.data.preprocess import Preprocess
+
+__all__ = ["SIZES", "Pixels"]
+
+SIZES = (6, 8, 10, 12, 16, 20, 24, 32)
+
+
+class Pixels:
+    """Embed an image as its own grey values, standardised; it learns nothing.
+
+    On small sets from one session this is hard to beat, and a network that
+    does not beat it has not recognised anybody.
+
+    Args:
+        size: Width and height, in pixels, to which images are resized.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.preprocess = Preprocess(size=(3, size, size))
+        self.name = f"pixels {size}x{size}"
+
+    def embed(
+        self,
+        images: Tensor,
+        *,
+        spectrum: str | Sequence[str | None] | None = None,
+        batch_size: int = 64,
+        normalise: bool = True,
+    ) -> Tensor:
+        """Return ``float32 [N, size * size]``; spectrum and batch size make no difference.
+
+        Args:
+            images: ``uint8 [N, 3, size, size]``, RGB.
+            spectrum: Not used: every band is grey.
+            batch_size: Not used: rows do not depend on each other.
+            normalise: Scale every embedding to unit length.
+        """
+        luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        grey = (images.float() * luma).sum(1).flatten(1)
+        grey = grey - grey.mean(1, keepdim=True)
+        deviation = grey.std(1, keepdim=True, correction=0)
+        # An image of one value has no pattern: leave it zero, so that the evaluation can name it.
+        standard = torch.where(deviation > 1e-3, grey / deviation, torch.zeros_like(grey))
+        return F.normalize(standard, dim=1) if normalise else standard

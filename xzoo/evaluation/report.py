@@ -1,0 +1,132 @@
+"""What an evaluation found, with everything needed to find it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xzoo import errors
+
+__all__ = ["Report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of one comparison. Rates are fractions between 0 and 1.
+
+    Attributes:
+        model: Name of the model in the catalogue.
+        weights_sha256: Of its base weights; ``None`` for a model without any.
+        adapters: Names of the adapters attached to it.
+        data: Where the manifest was read from.
+        data_sha256: Of the whole manifest's rows.
+        split: The split compared; ``None`` for all images.
+        gallery: The known side, ``SPECTRUM[:FIRST-LAST]``.
+        probe: The side looked for.
+        templates: One template for each gallery subject, the mean of raw embeddings.
+        batch_size: Images per forward pass.
+        rank1: Rate of mated probes whose best mate stands first; a tie counts against it.
+        rank5: The same among the first five.
+        rank10: The same among the first ten.
+        map: Mean average precision over the mated probes.
+        minp: Mean inverse negative penalty over the mated probes.
+        auc: Area under the ROC, a tie counting half.
+        eer: Mean of false non-match and false match rate where the two are closest.
+        eer_threshold: The score there, a cosine.
+        tar: True accept rate at each FAR ("1e-1" ...); ``None`` where there are too few impostors.
+        thresholds: The score from which a pair is accepted at each FAR; ``None`` where
+            the rate is ``None``, or where no genuine pair may be accepted.
+        n_probe: Probe images.
+        n_unmated: Probes without mate in the gallery: impostors only, not in ranks, mAP or mINP.
+        n_gallery: Gallery images, or templates.
+        n_subjects: Subjects in the gallery.
+        n_genuine: Comparisons of one subject with itself, each pair of images once.
+        n_impostor: Comparisons of two subjects, each pair of images once.
+        intervals: 95 % Wilson intervals of the ranks, probes taken for independent.
+        warnings: What these data cannot tell, one sentence each.
+    """
+
+    model: str
+    weights_sha256: str | None
+    adapters: tuple[str, ...]
+    data: str
+    data_sha256: str
+    split: str | None
+    gallery: str
+    probe: str
+    templates: bool
+    batch_size: int
+    rank1: float
+    rank5: float
+    rank10: float
+    map: float
+    minp: float
+    auc: float
+    eer: float
+    eer_threshold: float
+    tar: dict[str, float | None]
+    thresholds: dict[str, float | None]
+    n_probe: int
+    n_unmated: int
+    n_gallery: int
+    n_subjects: int
+    n_genuine: int
+    n_impostor: int
+    intervals: dict[str, tuple[float, float]]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain lists, dicts, numbers and strings."""
+        plain = dataclasses.asdict(self)
+        plain |= {key: list(value) for key, value in plain.items() if isinstance(value, tuple)}
+        plain["intervals"] = {key: list(ends) for key, ends in self.intervals.items()}
+        return plain
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return the report as one JSON object; what is not known is ``null``."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Report:
+        """Build a report from what ``to_dict`` returned.
+
+        Raises:
+            EvaluationError: A key is missing or unknown.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if names != facts.keys():
+            missing, unknown = sorted(names - facts.keys()), sorted(facts.keys() - names)
+            said = [
+                f"{word} {', '.join(keys[:3])}" for word, keys in (("missing", missing), ("unknown", unknown)) if keys
+            ]
+            raise errors.EvaluationError(
+                "a stored report", why=f"It was written by another version: {'; '.join(said)}.", do="evaluate again"
+            )
+        tuples = {key: tuple(facts[key]) for key in ("adapters", "warnings")}
+        intervals = {key: (float(low), float(high)) for key, (low, high) in facts["intervals"].items()}
+        return cls(**{**facts, **tuples, "intervals": intervals})
+
+    def __str__(self) -> str:
+        known = "templates" if self.templates else "images"
+        weights = f", weights {self.weights_sha256[:8]}" if self.weights_sha256 else ""
+        adapted = f", adapters {', '.join(self.adapters)}" if self.adapters else ""
+        lines = [
+            f"{self.model}{weights}{adapted}",
+            f"probe {self.probe} in gallery {self.gallery}, {self.split or 'all images'} of {self.data}",
+        ]
+        for key, label in (("rank1", "rank-1"), ("rank5", "rank-5"), ("rank10", "rank-10")):
+            low, high = self.intervals[key]
+            lines.append(f"  {label:<16} {getattr(self, key):.4f}   95 % {low:.4f} to {high:.4f}")
+        lines += [
+            f"  {label:<16} {value:.4f}" for label, value in (("mAP", self.map), ("AUC", self.auc), ("EER", self.eer))
+        ]
+        for far, rate in self.tar.items():
+            lines.append(f"  TAR at FAR {far:<5} " + ("not supported" if rate is None else f"{rate:.4f}"))
+        lines.append(
+            f"  {self.n_probe} probes, {self.n_gallery} gallery {known} of {self.n_subjects} subjects, "
+            f"{self.n_genuine} genuine and {self.n_impostor} impostor comparisons"
+        )
+        return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
