@@ -1,0 +1,1 @@
+"""Cards: the files that state what each model is, checked, compiled and rendered."""
