@@ -8,12 +8,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from xzoo.errors import DiskFull, MissingFile
+from xzoo.errors import DiskFull, MissingFile, OptionError
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 
 
 def cache_dir() -> Path:
@@ -51,28 +52,44 @@ def unreadable(path: str | Path, error: OSError) -> MissingFile:
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Write a file so that it is there whole, or not at all.
 
-    Yields the path of a hidden neighbour with the same suffix. Write to it by
-    any means; when the block ends well it is flushed to disk and renamed over
+    Yields the path of an empty, hidden neighbour with the same suffix. Write to
+    it by any means; when the block ends well it is flushed to disk and renamed over
     ``path``, otherwise it is removed and ``path`` stays as it was. Missing
     parent folders are made.
 
     Raises:
         DiskFull: There was no room; nothing half-written is left.
+        OptionError: The place cannot be written to.
     """
     target = Path(path)
     part = target.with_name(f".{secrets.token_hex(6)}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        part.touch(exist_ok=False)
         yield part
         _flush(part)
         os.replace(part, target)
         _flush(target.parent)
     except OSError as error:
-        if error.errno in NO_ROOM:
-            raise disk_full(target) from error
+        if refusal := cannot_write(target, error):
+            raise refusal from error
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a file stands where the folder should be
+            part.unlink(missing_ok=True)
+
+
+def cannot_write(target: str | Path, error: OSError) -> DiskFull | OptionError | None:
+    """Return what a failed write to ``target`` means, or None where it is not about the place."""
+    if error.errno in NO_ROOM:
+        return disk_full(target)
+    if error.errno in NOT_ALLOWED:
+        return OptionError(
+            f"{str(target)!r} cannot be written.",
+            why=f"{error.strerror}: {error.filename or target}",
+            do="choose a place that you may write to (XZOO_CACHE, HF_HOME, output).",
+        )
+    return None
 
 
 def disk_full(target: str | Path, needed: int | None = None) -> DiskFull:

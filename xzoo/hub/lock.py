@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xzoo.errors import HubError
-from xzoo.hub.files import atomic_write, cache_dir
+from xzoo.hub.files import atomic_write, cache_dir, cannot_write
 
 SCHEMA = 1
 
@@ -54,13 +54,22 @@ def entries() -> dict[str, Locked]:
 
 
 def record(source: str, entry: Locked) -> None:
-    """Lock ``source``; other processes may do the same at the same time."""
+    """Lock ``source``; other processes may do the same at the same time.
+
+    Raises:
+        DiskFull, OptionError: The cache cannot be written to.
+    """
     from filelock import FileLock
 
     path = lock_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".json.lock")):
-        files = {**entries(), source: entry}
-        content = {"schema": SCHEMA, "files": {key: files[key]._asdict() for key in sorted(files)}}
-        with atomic_write(path) as part:
-            part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".json.lock")):
+            files = {**entries(), source: entry}
+            content = {"schema": SCHEMA, "files": {key: files[key]._asdict() for key in sorted(files)}}
+            with atomic_write(path) as part:
+                part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        if refusal := cannot_write(path, error):
+            raise refusal from error
+        raise

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xzoo.errors import HubError, NotFound, Offline, XzooError
-from xzoo.hub.files import NO_ROOM, disk_full, existing_parent
+from xzoo.hub.files import cannot_write, disk_full, existing_parent
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT = 10.0  # seconds until a silent Hub counts as unreachable, where the cache has no answer
 _TRUE = {"1", "on", "yes", "true"}
+_SWITCHED_OFF = "HF_HUB_OFFLINE is set, so the Hub was not asked."
 
 
 class Wanted(NamedTuple):
@@ -51,7 +52,7 @@ def obtain(wanted: Wanted) -> Obtained:
     if offline():
         if found := cached(wanted):
             return found
-        raise _offline(wanted, "HF_HUB_OFFLINE is set, so the Hub was not asked.")
+        raise _offline(wanted, _SWITCHED_OFF)
     try:
         return _download(wanted)
     except Offline:
@@ -77,16 +78,19 @@ def hub_cache() -> Path:
 def repo_files(wanted: Wanted) -> tuple[str, list[str]]:
     """Return the commit of a revision and the names of its files (``wanted.file`` is not used).
 
-    Offline, only what is in the cache is seen.
+    Without the Hub, only what is in the cache is seen.
     """
     if offline():
-        return _cached_files(wanted)
+        return _cached_files(wanted, _offline(wanted, _SWITCHED_OFF))
     from huggingface_hub import HfApi
 
     try:
         info = HfApi(endpoint=_endpoint()).model_info(wanted.repo, revision=wanted.revision, timeout=TIMEOUT)
     except _library_errors() as error:
-        raise _explain(error, wanted) from error
+        refusal = _explain(error, wanted)
+        if isinstance(refusal, Offline):
+            return _cached_files(wanted, refusal)
+        raise refusal from error
     return info.sha or wanted.revision, [sibling.rfilename for sibling in info.siblings or ()]
 
 
@@ -105,13 +109,13 @@ def cached(wanted: Wanted) -> Obtained | None:
     return _obtained(Path(path), wanted, fresh=False) if isinstance(path, str) else None
 
 
-def _cached_files(wanted: Wanted) -> tuple[str, list[str]]:
+def _cached_files(wanted: Wanted, otherwise: Offline) -> tuple[str, list[str]]:
     folder = _repo_folder(wanted.repo)
     reference = folder / "refs" / wanted.revision
     commit = reference.read_text().strip() if reference.is_file() else wanted.revision
     snapshot = folder / "snapshots" / commit
     if not snapshot.is_dir():
-        raise _offline(wanted, "HF_HUB_OFFLINE is set, so the Hub was not asked.")
+        raise otherwise
     return commit, [file.name for file in snapshot.iterdir() if file.is_file()]
 
 
@@ -192,8 +196,9 @@ def _explain(error: Exception, wanted: Wanted) -> XzooError:
     if isinstance(error, XzooError):
         return error
     chain = list(_causes(error))
-    if any(isinstance(cause, OSError) and cause.errno in NO_ROOM for cause in chain):
-        return disk_full(_repo_folder(wanted.repo) / wanted.file)
+    for cause in chain:
+        if isinstance(cause, OSError) and (refusal := cannot_write(_repo_folder(wanted.repo) / wanted.file, cause)):
+            return refusal
     if answered := next((cause for cause in chain if getattr(cause, "response", None) is not None), None):
         return _answered(answered, wanted)
     http = _http_client()

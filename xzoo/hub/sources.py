@@ -20,7 +20,7 @@ __all__ = ["HubSource", "Weights", "fetch", "installed_path", "locate"]
 HUB = "hf-hub:"
 FOREIGN_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 SUFFIXES = (".safetensors", *FOREIGN_SUFFIXES)
-_HUB_SOURCE = re.compile(r"hf-hub:([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([^@]+))?")
+_HUB_SOURCE = re.compile(r"hf-hub:(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w.-]*))?(?:/([^@]+))?", re.ASCII)
 
 
 class Weights(NamedTuple):
@@ -56,7 +56,8 @@ class HubSource(NamedTuple):
             OptionError: It does not follow the grammar.
         """
         found = _HUB_SOURCE.fullmatch(text)
-        if found is None or (found[3] and not _is_inside(found[3])):
+        # What the Hub refuses in a repository's name, refused before it is asked.
+        if found is None or re.search(r"\.\.|--|[.-](/|$)", found[1]) or (found[3] and not _is_inside(found[3])):
             raise OptionError(
                 f"{text!r} is no source of weights.",
                 why="a Hub source reads hf-hub:org/repo[@revision][/file].",
