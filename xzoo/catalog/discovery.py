@@ -9,9 +9,10 @@ whose value names a top-level package and a JSON file inside it
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,7 @@ from xzoo.catalog.names import split_name
 from xzoo.errors import PluginImportError
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
+    from importlib.metadata import EntryPoint
 
 __all__ = ["GROUP", "RESERVED", "PluginState", "discover", "load_target", "package_folder"]
 
@@ -106,27 +107,38 @@ def _plain(name: str) -> str:
 
 
 def _entry_points() -> Iterator[tuple[str, str, EntryPoint]]:
-    # importlib.metadata.entry_points() stops at the first distribution with unreadable metadata, and
-    # parses every file; reading the text first confines both to the distributions that name our group.
-    from importlib.metadata import distributions
-
+    """Yield distribution, version and entry point of everything installed in our group."""
     seen: set[str] = set()
-    for dist in distributions():
+    for folder in _metadata_folders():
+        # Only here is importlib.metadata worth its import, which costs more than all else together.
+        from importlib.metadata import Distribution
+
         try:
-            if GROUP not in (dist.read_text("entry_points.txt") or ""):
-                continue
-            name, version = _identity(dist)
-            if _plain(name) in seen:  # the first on the path is the one that Python would import
-                continue
+            dist = Distribution.at(folder)
+            name, version = str(dist.metadata["Name"]), str(dist.metadata["Version"])
+            points = [point for point in dist.entry_points if point.group == GROUP]
+        except Exception:  # damaged metadata of some distribution, which pip reports better than we can
+            continue
+        if _plain(name) not in seen:  # the first on the path is the one that Python would import
             seen.add(_plain(name))
-            yield from ((name, version, point) for point in dist.entry_points if point.group == GROUP)
-        except (OSError, ValueError, AttributeError, KeyError, TypeError):
-            continue  # unreadable metadata of some distribution, which pip reports better than we can
+            yield from ((name, version, point) for point in points)
 
 
-def _identity(dist: Distribution) -> tuple[str, str]:
-    fields = dist.metadata
-    return str(fields["Name"]), str(fields["Version"])
+def _metadata_folders() -> Iterator[str]:
+    """Yield the metadata folders on the path whose entry points name our group."""
+    for place in dict.fromkeys(sys.path):
+        try:
+            names = [name for name in os.listdir(place or ".") if name.endswith((".dist-info", ".egg-info"))]
+        except OSError:
+            continue
+        for name in sorted(names):
+            folder = os.path.join(place, name)
+            try:
+                with open(os.path.join(folder, "entry_points.txt"), "rb") as file:
+                    if GROUP.encode() in file.read():
+                        yield folder
+            except OSError:
+                continue
 
 
 def _read(point: EntryPoint, origin: str) -> tuple[str, list[Card]]:
@@ -157,6 +169,8 @@ def package_folder(package: str) -> Path | None:
     """Return the folder of a top-level package without executing it; None where there is none."""
     if not package.isidentifier():  # a dotted package would import its parents
         raise _Refused(f"its package {package!r} is not a top-level package", "name one without dots")
+    from importlib.util import find_spec
+
     try:
         spec = find_spec(package)
     except Exception as cause:  # whatever a foreign import hook raises
