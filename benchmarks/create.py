@@ -92,10 +92,18 @@ def main() -> int:
         save_file(state, edge)
         save_file({f"backbone.{key}": value for key, value in state.items()}, ours)
         rows = [
-            ("ViT-B/16", 8.0, lambda: timm.create_model(VIT, checkpoint_path=vit),
-             lambda: xzoo.create("vit_b", pretrained=vit)),
-            ("EdgeFace-XS", 1.3, lambda: timm.create_model(EDGE, num_classes=512, checkpoint_path=edge),
-             lambda: xzoo.create("edgeface_xs", pretrained=ours)),
+            (
+                "ViT-B/16",
+                8.0,
+                lambda: timm.create_model(VIT, checkpoint_path=vit),
+                lambda: xzoo.create("vit_b", pretrained=vit),
+            ),
+            (
+                "EdgeFace-XS",
+                1.3,
+                lambda: timm.create_model(EDGE, num_classes=512, checkpoint_path=edge),
+                lambda: xzoo.create("edgeface_xs", pretrained=ours),
+            ),
         ]
         held = True
         print(f"{'':12} {'timm':>9} {'xzoo':>9} {'ratio':>7} {'due':>6}")

@@ -35,7 +35,7 @@ def upstream_state(path: Path) -> dict[str, torch.Tensor]:
     """A checkpoint with the published implementation's own names."""
     with safe_open(path, "pt") as file:
         keys = json.loads(file.metadata()["keys"])
-    return {name: torch.from_numpy(np.ascontiguousarray(weight(name, tuple(shape)))) for name, shape in keys.items()}
+    return {name: torch.from_numpy(weight(name, tuple(shape))) for name, shape in keys.items()}
 
 
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -63,8 +63,11 @@ def prefixed(prefix):
         pytest.param("edgeface_xxs", lambda s: s, id="flat"),
         pytest.param("edgeface_xxs", lambda s: {"state_dict_backbone": s, "epoch": 3}, id="training-shard"),
         pytest.param("edgeface_xxs", lambda s: {"state_dict": prefixed("module.")(s)}, id="nested-and-parallel"),
-        pytest.param("adaface_ir_18", lambda s: {"state_dict": {**prefixed("model.")(s), "head.kernel": torch.ones(2)}},
-                     id="lightning-with-head"),
+        pytest.param(
+            "adaface_ir_18",
+            lambda s: {"state_dict": {**prefixed("model.")(s), "head.kernel": torch.ones(2)}},
+            id="lightning-with-head",
+        ),
         pytest.param("adaface_ir_18", prefixed("net."), id="cvlface"),
         pytest.param("adaface_ir_18", prefixed("model.net."), id="cvlface-hub"),
     ],

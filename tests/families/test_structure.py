@@ -71,7 +71,9 @@ def test_features_end_in_the_embedding_that_forward_returns(name):
     with torch.inference_mode():
         features = model.forward_features(images)
         assert torch.equal(features["embedding"], model(images))
-    assert [features[f"stage{i}"].shape[-1] for i in range(4)] == ([28, 14, 7, 3] if "edge" in name else [56, 28, 14, 7])
+    assert [features[f"stage{i}"].shape[-1] for i in range(4)] == (
+        [28, 14, 7, 3] if "edge" in name else [56, 28, 14, 7]
+    )
 
 
 @pytest.mark.parametrize("name", ["edgeface_xxs", "edgeface_s_gamma_05", "adaface_ir_18"])
@@ -96,3 +98,12 @@ def _empty(name):
     empty = Blueprint.of(card, check_options(card, {})).empty()
     assert empty is not None
     return empty
+
+
+@pytest.mark.parametrize("name", ["edgeface_xxs", "edgeface_xs_gamma_06", "adaface_ir_18"])
+def test_an_embedding_keeps_its_bits_whatever_else_is_in_the_batch(name):
+    model = xzoo.create(name)
+    images = torch.randint(0, 256, (24, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    every = model.embed(images)
+    for rows in ([5], [5, 9], [0, 7, 23], list(range(0, 24, 2)), list(range(17))):
+        assert torch.equal(model.embed(images[rows]), every[rows]), rows

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xzoo.data.preprocess import Preprocess
     from xzoo.hub import Weights
 
-__all__ = ["Embedder", "Origin", "Plain", "fingerprint", "steady_head"]
+__all__ = ["Embedder", "Origin", "Plain", "fingerprint"]
 
 STEADY_ROWS = 16
 """From this many rows on, a matrix product gives each row the same bits whatever its company (measured on CPU)."""
@@ -35,8 +35,8 @@ class Origin(NamedTuple):
 class Embedder(nn.Module):
     """A network from normalised images to embeddings.
 
-    Subclasses implement :meth:`forward_features` and :meth:`forward` and say
-    which parameters form which group. ``xzoo.create`` fills in the rest.
+    Subclasses implement :meth:`trunk`, :meth:`project` and :meth:`forward_features`,
+    and say which parameters form which group. ``xzoo.create`` fills in the rest.
 
     Attributes:
         card: The catalogue entry that this network was built from.
@@ -58,9 +58,17 @@ class Embedder(nn.Module):
         self.adapters: dict[str, AttachedAdapter] = {}
         self._fingerprint: str | None = None
 
+    def trunk(self, images: Tensor) -> Tensor:
+        """Return what the last linear layer sees, ``[B, C]``."""
+        raise NotImplementedError
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return raw embeddings ``[B, D]`` of the trunk's features ``[B, C]``."""
+        raise NotImplementedError
+
     def forward(self, images: Tensor) -> Tensor:
         """Return raw embeddings ``[B, D]`` of normalised ``images`` ``[B, 3, H, W]``."""
-        raise NotImplementedError
+        return self.project(self.trunk(images))
 
     def forward_features(self, images: Tensor) -> dict[str, Tensor]:
         """Return named intermediate features, the embedding among them."""
@@ -89,10 +97,15 @@ class Embedder(nn.Module):
     def infer(self, batch: Tensor) -> Tensor:
         """Return raw embeddings of a batch so that no row depends, even in its last bit, on its company.
 
-        A batch of one takes other convolution kernels than a larger one: it is run as two.
+        A batch of one takes other convolution kernels than a larger one, so it is run as two; the last
+        matrix product sums few rows in another order, so they are padded. Both cost next to nothing
+        beside the network, except for the single image.
         """
-        out: Tensor = self(batch) if len(batch) != 1 else self(batch.expand(2, -1, -1, -1).contiguous())[:1]
-        return out
+        rows = len(batch)
+        features = self.trunk(batch if rows > 1 else batch.expand(2, -1, -1, -1).contiguous())
+        if len(features) < STEADY_ROWS:
+            features = F.pad(features, (0, 0, 0, STEADY_ROWS - len(features)))
+        return self.project(features)[:rows]
 
     def embed(
         self,
@@ -152,20 +165,6 @@ class Embedder(nn.Module):
         return self.preprocess.raw(images)
 
 
-def steady_head(head: nn.Module, features: Tensor) -> Tensor:
-    """Apply an embedding layer to ``[B, C]`` so that a small batch gets the bits that it would get in a large one.
-
-    Matrix products of few rows take another summation order. Outside training, small batches are padded
-    with zero rows, which costs next to nothing behind a whole network.
-    """
-    rows = features.shape[0]
-    if head.training or torch.compiler.is_compiling() or rows >= STEADY_ROWS:
-        out: Tensor = head(features)
-        return out
-    padded: Tensor = head(F.pad(features, (0, 0, 0, STEADY_ROWS - rows)))
-    return padded[:rows]
-
-
 class Plain(Embedder):
     """Any network from images ``[B, 3, H, W]`` to ``[B, D]`` (a notebook's or a plugin's), given the zoo's manners."""
 
@@ -175,10 +174,14 @@ class Plain(Embedder):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return raw embeddings ``[B, D]``."""
+    def trunk(self, images: Tensor) -> Tensor:
+        """Return the network's output ``[B, D]``: where its last layer begins is not known."""
         out: Tensor = self.network(images)
         return out
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return the features themselves."""
+        return features
 
     def forward_features(self, images: Tensor) -> dict[str, Tensor]:
         """Return ``embedding`` alone: nothing else is known of the network."""
@@ -204,14 +207,12 @@ def _bands(spectrum: str | Sequence[str | None] | None, count: int) -> list[str 
 
     if spectrum is None:
         return None
-    bands = [spectrum] * count if isinstance(spectrum, str) else list(spectrum)
+    bands: list[str | None] = [spectrum] * count if isinstance(spectrum, str) else list(spectrum)
     if len(bands) != count:
         raise errors.OptionError(
             f"{len(bands)} spectra for {count} images", why="Give one band for all images, or one for each."
         )
     for band in bands:
         if band is not None and band not in SPECTRA:
-            raise errors.OptionError(
-                f"spectrum {band!r}", why="It is not a spectral band.", exists=", ".join(SPECTRA)
-            )
+            raise errors.OptionError(f"spectrum {band!r}", why="It is not a spectral band.", exists=", ".join(SPECTRA))
     return bands

@@ -7,7 +7,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from xzoo.families.base import Embedder, steady_head
+from xzoo.families.base import Embedder
 from xzoo.families.edgeface.options import VARIANTS, Options
 
 __all__ = ["EdgeFace", "FactorisedLinear", "build"]
@@ -49,10 +49,17 @@ class EdgeFace(Embedder):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, images: Tensor) -> Tensor:
+    def trunk(self, images: Tensor) -> Tensor:
+        """Return pooled, normalised features ``[B, C]``."""
+        net: Any = self.backbone
+        out: Tensor = net.head(net.forward_features(images), pre_logits=True)
+        return out
+
+    def project(self, features: Tensor) -> Tensor:
         """Return raw embeddings ``[B, D]``."""
         net: Any = self.backbone
-        return steady_head(net.head.fc, net.head(net.forward_features(images), pre_logits=True))
+        out: Tensor = net.head.fc(features)
+        return out
 
     def forward_features(self, images: Tensor) -> dict[str, Tensor]:
         """Return ``stem``, ``stage0`` to ``stage3`` as maps, ``pooled`` ``[B, C]`` and ``embedding`` ``[B, D]``."""
@@ -62,7 +69,7 @@ class EdgeFace(Embedder):
         for index, stage in enumerate(net.stages):
             x = features[f"stage{index}"] = stage(x)
         features["pooled"] = net.head(x, pre_logits=True)
-        features["embedding"] = steady_head(net.head.fc, features["pooled"])
+        features["embedding"] = self.project(features["pooled"])
         return features
 
     def groups(self) -> dict[str, list[str]]:

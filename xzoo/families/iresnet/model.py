@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xzoo.families.base import Embedder, steady_head
+from xzoo.families.base import Embedder
 from xzoo.families.iresnet.options import UNITS, Options
 
 __all__ = ["IRBlock", "IResNet", "SqueezeExcite", "build"]
@@ -81,9 +81,14 @@ class IResNet(Embedder):
             nn.BatchNorm1d(embedding, affine=False),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
+    def trunk(self, images: Tensor) -> Tensor:
+        """Return the flattened last map ``[B, 512 * 7 * 7]``."""
+        return self._flatten(self.body(self.input_layer(images)))
+
+    def project(self, features: Tensor) -> Tensor:
         """Return raw embeddings ``[B, D]``."""
-        return self._head(self.body(self.input_layer(images)))
+        out: Tensor = self.output_layer[4](self.output_layer[3](features))
+        return out
 
     def forward_features(self, images: Tensor) -> dict[str, Tensor]:
         """Return ``stem``, ``stage0`` to ``stage3`` as maps and ``embedding`` ``[B, D]``."""
@@ -95,12 +100,11 @@ class IResNet(Embedder):
                 x = block(x)
             features[f"stage{index}"] = x
             start += count
-        features["embedding"] = self._head(x)
+        features["embedding"] = self.project(self._flatten(x))
         return features
 
-    def _head(self, maps: Tensor) -> Tensor:
-        norm, dropout, flatten, linear, last = self.output_layer
-        out: Tensor = last(steady_head(linear, flatten(dropout(norm(maps)))))
+    def _flatten(self, maps: Tensor) -> Tensor:
+        out: Tensor = self.output_layer[:3](maps)
         return out
 
     def groups(self) -> dict[str, list[str]]:
