@@ -1,0 +1,80 @@
+"""The card of a run: what was trained, on what, how well it does, and what it is not for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xzoo.evaluation.report import Report
+
+__all__ = ["text"]
+
+FIGURES = {"rank-1": "rank1", "rank-5": "rank5", "mAP": "map", "AUC": "auc", "EER": "eer"}
+
+
+def text(facts: Mapping[str, Any], before: Report | None, after: Report | None, reload: str) -> str:
+    """Return the card as Markdown, with the front matter that the Hub reads."""
+    base, data, adapter = facts["base"], facts["data"], facts["adapter"]
+    recipe = facts["settings"]["recipe"]
+    head = [
+        "---",
+        "library_name: xzoo",
+        f"license: {(base['licence'] or 'other').lower()}",
+        "base_model_relation: adapter",
+        "tags: [face-recognition, cross-spectral, xzoo]",
+        "---",
+    ]
+    lines = [
+        f"# {facts['name']}",
+        "",
+        f"A {adapter['kind']} adapter ({adapter['parameters']:,} numbers) for `{base['name']}` "
+        f"(weights `{base['sha256'][:16]}`, from {base['source']}), trained by the recipe "
+        f"`{recipe['recipe']}`: {recipe['summary']}",
+        "",
+        f"Source: {recipe['source'] or 'not reported'}.",
+        "",
+        "```python",
+        "import xzoo",
+        "",
+        f"model = xzoo.create({reload!r})",
+        "```",
+        "",
+        "## Data",
+        "",
+        f"{data['train_images']} images of {data['train_subjects']} subjects, spectra {' '.join(data['spectra'])} "
+        f"(manifest `{data['sha256'][:16]}`). {data['note']} Provenance and consent: not reported.",
+        "",
+        "## Figures",
+        "",
+        *_figures(before, after),
+        "",
+        "## Use",
+        "",
+        f"Licence of the base weights: {base['licence'] or 'not reported'}; an adapter of them inherits its terms. "
+        "The figures hold for these data and this number of images only; other cameras, distances and people "
+        "have to be measured before use. Not for decisions about a person without human review. "
+        "Embeddings of faces are biometric data.",
+        "",
+        "`recipe.yaml` is the whole recipe, `run.json` has seed and versions, `metrics.jsonl` every step.",
+        "",
+    ]
+    return "\n".join([*head, *lines])
+
+
+def _figures(before: Report | None, after: Report | None) -> list[str]:
+    if before is None or after is None:
+        return ["Not evaluated."]
+    rows = [f"| {label} | {getattr(before, key):.4f} | {getattr(after, key):.4f} |" for label, key in FIGURES.items()]
+    low, high = after.intervals["rank1"]
+    where = f"split `{after.split}`" if after.split else "all images"
+    return [
+        f"Probe {after.probe} in gallery {after.gallery}, {where}; {after.n_probe} probes, {after.n_gallery} gallery images, "
+        f"{after.n_genuine} genuine and {after.n_impostor} impostor comparisons.",
+        "",
+        "| figure | base | adapted |",
+        "|---|---|---|",
+        *rows,
+        "",
+        f"95 % interval of rank-1 after: {low:.3f} to {high:.3f} (Wilson). Measured by xzoo at the end of the run.",
+    ]

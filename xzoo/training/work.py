@@ -1,0 +1,294 @@
+"""One call of ``finetune`` at work: the engine, and the folder that fills up beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from tqdm import tqdm
+
+import xzoo
+from xzoo import adapters, errors, hub
+from xzoo.adapters import AttachedAdapter, LoraOptions, NormsOptions
+from xzoo.adapters.base import owned
+from xzoo.evaluation import Report, evaluate
+from xzoo.families.base import Embedder
+from xzoo.recipes.schema import Recipe, Train
+from xzoo.training import card, checkpoint, engine, plots
+from xzoo.training.holdout import Parts
+from xzoo.training.run import ADAPTER, BASE, FACTS, Run, write_json, write_text
+
+__all__ = ["SOURCE", "Work"]
+
+SOURCE = "VIS"
+"""The spectrum that published networks know; the others are brought to it."""
+
+CHECKPOINT_SECONDS = 30.0
+"""A checkpoint this often bounds what a power cut can cost; Ctrl-C loses nothing."""
+
+
+class Work:
+    """A run folder in the making.
+
+    Args:
+        folder: The run folder.
+        plan: The resolved recipe.
+        student: The base, perhaps with an adapter to train on.
+        parts: The images.
+        settings: What a resumed run must agree with.
+        measured: Whether to take figures before and after.
+        found: ``run.json`` of the run to go on with.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Recipe,
+        student: Embedder,
+        parts: Parts,
+        settings: dict[str, Any],
+        *,
+        measured: bool,
+        found: dict[str, Any] | None,
+    ) -> None:
+        self.folder, self.plan, self.student, self.parts, self.measured = folder, plan, student, parts, measured
+        self.metrics = folder / "metrics.jsonl"
+        self.checkpoint = folder / "checkpoint" / "state.safetensors"
+        self.saved = checkpoint.read(self.checkpoint) if found and self.checkpoint.is_file() else None
+        self.done = 0
+        data = parts.manifest
+        self.facts: dict[str, Any] = {
+            "name": folder.name,
+            "state": "running",
+            "reason": "",
+            "base": self._base(),
+            "adapter": {},
+            "settings": settings,
+            "seed": settings["seed"],
+            "data": {
+                "sha256": data.hash,
+                "train_images": len(parts.train),
+                "train_subjects": len(parts.train.subjects),
+                "spectra": list(parts.train.spectra),
+                "evaluated": parts.evaluated,
+                "note": parts.note,
+            },
+            "before": found["before"] if found else None,
+            "after": None,
+            "picture": "",
+            "versions": {"xzoo": xzoo.__version__, "torch": torch.__version__, "python": sys.version.split()[0]},
+        }
+
+    def _base(self) -> dict[str, Any]:
+        """Say where the base is to be had again; keep a copy where it is nowhere else."""
+        student, pretrained = self.student, self.student.origin.pretrained
+        known = student.weights
+        if known is None:
+            if student.adapters:
+                raise errors.OptionError(
+                    f"fine-tuning {student.origin.name} with an adapter on random weights",
+                    why="The adapter is bound to weights that are in no file.",
+                    do="start from the network without its adapter",
+                )
+            hub.write({name: tensor.cpu() for name, tensor in student.state_dict().items()}, self.folder / BASE)
+            student.weights, student._fingerprint, pretrained = hub.locate(self.folder / BASE), None, BASE
+        return {
+            "name": student.origin.name,
+            "pretrained": pretrained,
+            "options": student.origin.options,
+            "source": known.source if known else "random weights, kept in this folder",
+            "sha256": student.weights_sha256,
+            "licence": known.licence if known else None,
+        }
+
+    def run(self) -> Run:
+        """Train, from the start or from the checkpoint, and leave a complete folder.
+
+        Whatever ends it early is written down before it is passed on.
+        """
+        self._write_facts()
+        text = yaml.safe_dump(self.plan.model_dump(mode="json"), sort_keys=False, width=110)
+        write_text(self.folder / "recipe.yaml", text)
+        try:
+            before = self._measure("before") if self.facts["before"] is None else Report.from_dict(self.facts["before"])
+            adapter = self._train()
+            after = self._measure("after")
+            self._finish(adapter, before, after)
+        except KeyboardInterrupt as stop:
+            self._write_facts(state="interrupted", reason=f"Stopped by Ctrl-C after {self.done} steps.")
+            raise KeyboardInterrupt(
+                f"stopped after {self.done} of {self.plan.steps} steps, which are kept in {str(self.folder)!r}; "
+                "go on with the same call and resume=True (--resume)"
+            ) from stop
+        except Exception as fault:
+            self._write_facts(state="failed", reason=str(fault))
+            raise
+        return Run(self.folder, before, after)
+
+    def _write_facts(self, **changes: Any) -> None:
+        self.facts |= changes
+        write_json(self.folder / FACTS, self.facts)
+
+    # --- figures -----------------------------------------------------------------------------------
+
+    def _measure(self, when: str) -> Report | None:
+        """Compare every other spectrum with the source; the one with most probes is the headline."""
+        if not self.measured:
+            return None
+        data = self.parts.manifest
+        rows = [row.spectrum for row in data.rows if row.split == self.parts.evaluated and row.spectrum != SOURCE]
+        reports = []
+        for spectrum in dict.fromkeys(sorted(rows, key=lambda name: (-rows.count(name), name))):
+            report = evaluate(self.student, data, gallery=SOURCE, probe=spectrum, split=self.parts.evaluated)
+            reports.append(report)
+            self._log({"step": self.done, "evaluation": when, **report.to_dict()})
+        self._write_facts(**{when: reports[0].to_dict()})
+        return reports[0]
+
+    # --- training ----------------------------------------------------------------------------------
+
+    def _train(self) -> AttachedAdapter:
+        student, saved = self.student, self.saved
+        images = engine.Images(self.parts.train, student)
+        teacher = engine.frozen_copy(student)
+        adapter = _adapter(student, self.plan.stages[0].train)
+        self.facts["adapter"] = {"kind": adapter.kind, "parameters": adapter.parameters}
+        self._rewind(saved)
+        total = self.plan.steps
+        with _ctrl_c() as asked, tqdm(total=total, initial=self.done, unit="step", file=sys.stderr) as bar:
+            for number, stage in enumerate(self.plan.stages):
+                if saved and number < saved.stage:
+                    continue
+                start: dict[str, torch.Tensor] = {}
+                if number and stage.teacher == "start":
+                    if saved and number == saved.stage:
+                        checkpoint.fill(engine.trainable(student), checkpoint.part(saved, "start"))
+                    start = {name: tensor.detach().clone() for name, tensor in engine.trainable(student).items()}
+                    teacher = engine.frozen_copy(student)
+                progress = engine.begin(
+                    stage, student, images, teacher=teacher, source=SOURCE, seed=self.facts["seed"], start=start
+                )
+                if saved and number == saved.stage:
+                    checkpoint.restore(saved, progress)
+                self._stage(number, progress, bar, asked)
+        student.eval()
+        return adapter
+
+    def _stage(self, number: int, progress: engine.Progress, bar: Any, asked: list[int]) -> None:
+        """Run one stage to its end, or until Ctrl-C asks for a stop."""
+        kept = time.monotonic()
+        with self.metrics.open("a", encoding="utf-8") as log:
+            for step in engine.run(progress):
+                self.done += 1
+                row = _row(step, self.done, progress.stage.name)
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                bar.set_postfix_str(f"loss {step.loss:.3f}, {step.images_per_second:.0f} images/s", refresh=False)
+                bar.update()
+                if asked or time.monotonic() - kept > CHECKPOINT_SECONDS:
+                    checkpoint.write(self.checkpoint, number, progress)
+                    kept = time.monotonic()
+                if asked:
+                    raise KeyboardInterrupt
+
+    def _rewind(self, saved: checkpoint.Checkpoint | None) -> None:
+        """Go to the step of the checkpoint, and forget what was noted after it."""
+        self.done = sum(stage.steps for stage in self.plan.stages[: saved.stage]) + saved.step if saved else 0
+        if self.metrics.is_file():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines()
+            rows = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.done]
+            write_text(self.metrics, "".join(f"{line}\n" for line in rows))
+
+    def _log(self, row: dict[str, Any]) -> None:
+        with self.metrics.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row, allow_nan=False) + "\n")
+
+    # --- the end -----------------------------------------------------------------------------------
+
+    def _finish(self, adapter: AttachedAdapter, before: Report | None, after: Report | None) -> None:
+        """Write what was trained, its card and its picture; the folder is complete when ``run.json`` says so."""
+        text = card.text(self.facts, before, after, str(self.folder))
+        adapters.save(self.student, adapter.name, self.folder / ADAPTER, card_text=text)
+        write_text(self.folder / "README.md", text)
+        rows = [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        try:
+            plots.picture(self.folder / "picture.png", self.facts["name"], rows, before, after)
+            drawn = "picture.png"
+        except errors.MissingExtra as fault:
+            drawn = f"skipped: {fault.why} {fault.do}"
+        self._write_facts(state="done", picture=drawn)
+
+
+def _row(step: engine.Step, number: int, stage: str) -> dict[str, Any]:
+    """Return a step as a row of metrics; warn where the network collapses."""
+    row = step._asdict() | {"step": number, "stage": stage}
+    if math.isnan(step.impostor):
+        row["impostor"] = None
+    elif step.impostor > engine.COLLAPSE:
+        row["warning"] = "collapse"
+        warnings.warn(
+            f"different subjects have a mean cosine above {engine.COLLAPSE} in a batch: the network tells them "
+            "apart less and less. Lower the learning rate (lr=...) or train fewer groups.",
+            engine.CollapseWarning,
+            stacklevel=2,
+        )
+    return row
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """Let Ctrl-C ask for a stop between two steps; a second one stops at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals reach the main thread alone
+        return
+
+    def ask(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _adapter(student: Embedder, train: Train) -> AttachedAdapter:
+    """Put a fresh adapter on the student, or train on the one that it brings."""
+    kind, options = _wanted(train)
+    if not student.adapters:
+        return adapters.add(student, kind, options=options)
+    name, brought = next(iter(student.adapters.items()))
+    if len(student.adapters) > 1 or (brought.kind, brought.options) != (kind, options):
+        raise errors.OptionError(
+            f"fine-tuning {student.origin.name} with its adapter{'s' * (len(student.adapters) > 1)} "
+            f"{', '.join(student.adapters)}.",
+            why=f"One adapter of the recipe's kind can be trained on: {kind} {options}; this is {brought.kind} "
+            f"{brought.options}.",
+            do="choose the recipe and lora= that it was trained with, or start from the base",
+        )
+    adapters.switch(student, name)
+    for tensor in owned(student, brought).values():
+        if isinstance(tensor, torch.nn.Parameter):
+            tensor.requires_grad_(True)
+    return brought
+
+
+def _wanted(train: Train) -> tuple[str, LoraOptions | NormsOptions]:
+    if train.lora is None:
+        return "norms", NormsOptions(preset=train.groups or "")
+    low = train.lora
+    return "lora", LoraOptions(rank=low.rank, alpha=low.alpha, dropout=low.dropout, also_train=train.groups or "")
