@@ -182,7 +182,7 @@ def _adapters(adapter: str | Path | Mapping[str, str | Path] | None) -> dict[str
     if adapter is None:
         return {}
     if isinstance(adapter, Mapping):
-        return {**adapter}
+        return {spectrum: folder for spectrum, folder in adapter.items()}
     if isinstance(adapter, str | Path) and str(adapter):
         return {None: adapter}
     raise errors.OptionError(f"adapter={adapter!r}", why="It is a folder, or a mapping from spectrum to folder.")
