@@ -52,11 +52,11 @@ types: $(STAMP) ## mypy --strict on the package
 
 docs: $(STAMP) ## the site, into site/
 	@$(BIN)/python docs/build_zoo.py
-	@$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 serve: $(STAMP) ## the site on http://127.0.0.1:8000, rebuilt as you write
 	@$(BIN)/python docs/build_zoo.py
-	@$(BIN)/mkdocs serve
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 catalog: $(STAMP) ## compile cards/ to xzoo/catalog/catalog.json
 	@$(BIN)/python -m xzoo.cards.compile

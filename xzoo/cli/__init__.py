@@ -91,8 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except XzooError as error:
         _complain(type(error).__name__, str(error))
         return 2 if isinstance(error, OptionError) else 1
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped.", err=True)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        # Training says in the exception what was kept; click puts its own in between.
+        said = str(stop.__cause__ or stop) or "stopped."
+        click.echo(said[0].upper() + said[1:], err=True)
         return 130
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import click
@@ -27,31 +28,25 @@ def command(output: str, count: int, steps: int, seed: int, as_json: bool) -> No
     from xzoo.training import finetune
 
     folder = _free(Path(output))
-    say = lambda text: click.echo(text, err=True)  # noqa: E731
+    say = partial(click.echo, err=True)
     say(f"1/3  generating {count} people, visible and thermal ...")
     manifest = people.write(folder / "people", subjects=count, samples=2, size=112, camera="blackhot_lowres", seed=seed)
     say(f"2/3  fine-tuning hybrid_fr_t2v with LoRA, {steps} steps ...")
     model = create("hybrid_fr_t2v", pretrained=True)
     run = finetune(model, manifest, lora=True, steps=steps, seed=seed, output=folder / "run")
     say("3/3  done.\n")
-    before, after = run.before, run.after
-    rows = [
-        (label, f"{100 * old:.1f} %", f"{100 * new:.1f} %")
-        for label, old, new in (
-            ("rank-1", before.rank1, after.rank1),
-            ("rank-5", before.rank5, after.rank5),
-            ("equal error rate", before.eer, after.eer),
-        )
-    ]
+    before, after = run.facts["before"], run.facts["after"]
+    figures = {"rank-1": "rank1", "rank-5": "rank5", "equal error rate": "eer"}
+    rows = [(label, f"{before[key]:.1%}", f"{after[key]:.1%}") for label, key in figures.items()]
     picture = run.folder / "picture.png"
     facts = {
         "run": run.folder,
-        "before": before.to_dict(),
-        "after": after.to_dict(),
+        "before": before,
+        "after": after,
         "picture": picture if picture.is_file() else None,
     }
     text = [
-        f"LWIR probes against a VIS gallery, {after.n_probe} probes of people not seen in training:",
+        f"LWIR probes against a VIS gallery, {after['n_probe']} probes of people not seen in training:",
         "",
         table(("", "before", "after"), rows),
         "",

@@ -32,12 +32,17 @@ def command(
     allow_licences: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Evaluate NAME or a run folder: retrieval and verification, with counts."""
+    """Evaluate NAME or a run folder: retrieval and verification, with counts.
+
+    NAME may be 'pixels': standardised grey values, the baseline to beat.
+    """
+    from xzoo.data.manifest import Manifest
     from xzoo.evaluation import evaluate
 
+    manifest = Manifest.read(data)  # before anything large is imported or fetched
     report = evaluate(
-        model(name, pretrained, device=device, allow_licences=allow_licences),
-        data,
+        name if name == "pixels" else model(name, pretrained, device=device, allow_licences=allow_licences),
+        manifest,
         gallery=gallery,
         probe=probe,
         split=split,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model, pretrained
+from xzoo.cli.shared import as_json, batch, data, device, emit, licences, pretrained, weights
 
 
 @click.command()
@@ -16,6 +16,7 @@ from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model,
 @click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps (or --epochs).")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data (or --steps).")
 @batch
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate, in place of the recipe's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--output", type=click.Path(file_okay=False), help="The run folder. Default: a new one in runs/.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
@@ -31,6 +32,7 @@ def command(
     steps: int | None,
     epochs: int | None,
     batch: int | None,
+    lr: float | None,
     seed: int,
     output: str | None,
     resume: bool,
@@ -42,16 +44,22 @@ def command(
     from xzoo.training import finetune
 
     run = finetune(
-        model(name, pretrained, device=device, allow_licences=allow_licences),
+        name,
         data,
         lora=lora,
         recipe=recipe,
         steps=steps,
         epochs=epochs,
         batch=batch,
+        lr=lr,
         seed=seed,
         output=output,
         resume=resume,
+        pretrained=weights(pretrained),
+        device=device,
+        allow_licences=allow_licences or None,
     )
-    facts = {"run": run.folder, "before": run.before.to_dict(), "after": run.after.to_dict()}
-    emit(facts, as_json=as_json, text=f"before\n{run.before}\n\nafter\n{run.after}\n\nrun: {run.folder}")
+    reports = {"before": run.before, "after": run.after}
+    facts = {"run": run.folder, **{when: report and report.to_dict() for when, report in reports.items()}}
+    text = [f"{when}\n{report or 'not evaluated: no images are held out'}\n" for when, report in reports.items()]
+    emit(facts, as_json=as_json, text="\n".join([*text, f"run: {run.folder}"]))

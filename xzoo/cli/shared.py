@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,12 +37,15 @@ def emit(facts: Mapping[str, object] | Sequence[object], *, as_json: bool, text:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows in aligned columns; the last column is left ragged."""
+    """Return rows in aligned columns; the last is ragged, and cut where a terminal ends."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header) - 1)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]).rstrip()
         for row in [header, *rows]
     ]
+    if sys.stdout.isatty():
+        room = shutil.get_terminal_size().columns
+        lines = [line if len(line) <= room else f"{line[: room - 3]}..." for line in lines]
     return "\n".join(lines)
 
 
@@ -73,16 +78,21 @@ def is_run(name: str) -> bool:
     return (Path(name) / "run.json").is_file()
 
 
+def weights(pretrained: str | None) -> bool | str | None:
+    """Return what ``--pretrained`` means: None where it was left out, False for 'no'."""
+    return False if pretrained == "no" else pretrained
+
+
 def model(
     name: str, pretrained: str | None, *, device: str | None = None, allow_licences: Sequence[str] = ()
 ) -> Embedder:
-    """Create the model that a verb works on: a catalogue name, or a run folder."""
+    """Create the model that a verb works on: a catalogue name with its published weights, or a run folder."""
     from xzoo.models import create
 
-    weights: bool | str = {None: True, "no": False}.get(pretrained, pretrained or "")
+    asked = weights(pretrained)
     return create(
         name,
-        pretrained=False if pretrained is None and is_run(name) else weights,
+        pretrained=True if asked is None else asked,
         device=device,
         allow_licences=allow_licences or None,
     )
