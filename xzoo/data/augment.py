@@ -31,8 +31,8 @@ class Augment:
 
     Args:
         flip: Probability of a horizontal flip.
-        crop: Smallest and largest share of the image's area that a square
-            random crop keeps; it is resized back. ``(1, 1)`` keeps all.
+        crop: Smallest and largest share of the image's area that a random
+            crop of the image's shape keeps; it is resized back. ``(1, 1)`` keeps all.
         brightness: Largest shift, as a share of the full scale.
         contrast: Largest relative change of contrast, about mid-grey.
         gamma: Largest relative change of the exponent, up or down.
@@ -69,13 +69,15 @@ class Augment:
                 f"cannot augment a {str(pixels.dtype).removeprefix('torch.')} tensor {list(pixels.shape)}",
                 why="augmentation takes raw uint8 [B, 3, H, W]",
             )
-        drawn = torch.rand(7, len(pixels), generator=random).to(pixels.device)
-        flipped = drawn[0] < self.flip
+        drawn = torch.rand(7, len(pixels), generator=random)
+        # Looked up on the CPU: a mask on the device would make the host wait for it.
+        flipped = torch.nonzero(drawn[0] < self.flip)[:, 0]
+        drawn = drawn.to(pixels.device)
         if self.brightness or self.contrast or self.gamma:
             pixels = self._relight(pixels, drawn[4:])
-        if self.crop == (1.0, 1.0):
-            return torch.where(flipped.view(-1, 1, 1, 1), pixels.flip(3), pixels)
-        return self._cut(pixels, drawn[1:4], flipped)
+        pixels = pixels.clone() if self.crop == (1.0, 1.0) else self._cut(pixels, drawn[1:4])
+        pixels[flipped] = pixels[flipped].flip(3)
+        return pixels
 
     def _relight(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         """Send every grey value through a table of 256 entries, one table per image."""
@@ -86,14 +88,14 @@ class Augment:
         table = table.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
         return table.gather(1, pixels.flatten(1).long()).view(pixels.shape)
 
-    def _cut(self, pixels: Tensor, drawn: Tensor, flipped: Tensor) -> Tensor:
-        """Sample a square window of each image, mirrored where asked, in one pass."""
+    def _cut(self, pixels: Tensor, drawn: Tensor) -> Tensor:
+        """Sample a window of each image, of the image's own shape."""
         low, high = self.crop
         side = (low + (high - low) * drawn[0]).sqrt()
         # In grid_sample's coordinates an image spans -1..1: the window's centre may move by 1 - side.
         x, y = (2 * drawn[1:] - 1) * (1 - side)
         height, width = pixels.shape[2:]
-        across = x.unsqueeze(1) + torch.where(flipped, -side, side).unsqueeze(1) * _centres(width, pixels.device)
+        across = x.unsqueeze(1) + side.unsqueeze(1) * _centres(width, pixels.device)
         down = y.unsqueeze(1) + side.unsqueeze(1) * _centres(height, pixels.device)
         # Written out because affine_grid alone takes three times as long as the sampling.
         grid = pixels.new_empty(len(pixels), height, width, 2, dtype=torch.float32)

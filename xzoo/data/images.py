@@ -98,21 +98,22 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     """
     label = repr(str(path))
     file = Path(path)
-    if not file.is_file():
+    with _decoding(label):
         if file.is_dir():
             raise ImageError(f"cannot read image {label}", why="it is a folder", do="name a file in it")
-        raise MissingFile(f"no image file {label}")
-    if file.stat().st_size == 0:
-        raise ImageError(f"cannot read image {label}", why="the file is empty (0 bytes)")
-    with _decoding(label), Image.open(file) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ImageError(
-                f"cannot read image {label}",
-                why=f"it claims {width} x {height} pixels, more than the limit of {MAX_PIXELS}",
-                do="crop or shrink it first",
-            )
-        yield image
+        if not file.is_file():
+            raise MissingFile(f"no image file {label}")
+        if file.stat().st_size == 0:
+            raise ImageError(f"cannot read image {label}", why="the file is empty (0 bytes)")
+        with Image.open(file) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(
+                    f"cannot read image {label}",
+                    why=f"it claims {width} x {height} pixels, more than the limit of {MAX_PIXELS}",
+                    do="crop or shrink it first",
+                )
+            yield image
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -305,7 +306,7 @@ def _stretched(values: npt.NDArray[Any]) -> Pixels:
     low, high = float(values.min()), float(values.max())
     if low == high:
         return np.zeros(values.shape, dtype=np.uint8)
-    return np.rint((values.astype(np.float64) - low) * (255.0 / (high - low))).astype(np.uint8)
+    return np.rint((values.astype(np.float64) - low) * 255.0 / (high - low)).astype(np.uint8)
 
 
 def _as_rgb(values: Pixels) -> Pixels:
