@@ -66,7 +66,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part.touch(exist_ok=False)
+        mode = part.stat().st_mode
         yield part
+        part.chmod(mode)  # a writer that renames a file of its own into place (safetensors) makes it private
         _flush(part)
         os.replace(part, target)
         _flush(target.parent)

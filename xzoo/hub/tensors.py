@@ -64,7 +64,7 @@ def write(state: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, 
             save_file(_separate(state), part, metadata=dict(metadata) if metadata else None)
     except SafetensorError as error:
         # safetensors writes in Rust: a full disk comes back as text, without an errno.
-        if "StorageFull" in str(error) or "No space left" in str(error):
+        if "No space left" in str(error):
             raise disk_full(path) from error
         raise
 
@@ -198,7 +198,7 @@ def _unreadable_weights(path: str | Path, kind: str, error: Exception) -> Weight
 def _code_inside(path: Path, error: Exception) -> WeightsMismatch:
     return WeightsMismatch(
         f"{str(path)!r} was not loaded.",
-        why=f"its pickle asks for code, which is never run here: {_wanted_global(error)}",
+        why=f"it holds more than tensors and plain data, and code is never run here: {_wanted_global(error)}",
         do="where you trust the file, load it there and save only the tensors with safetensors.torch.save_file.",
     )
 
