@@ -146,3 +146,21 @@ def test_a_card_gives_its_preprocessing() -> None:
 def test_a_card_without_usable_input_is_named(facts: dict[str, object]) -> None:
     with pytest.raises(CardError, match="'thermal_net'"):
         Preprocess.from_card(SimpleNamespace(name="thermal_net", facts=facts))
+
+
+@pytest.mark.slow
+def test_the_default_filter_gives_the_reference_figures_of_real_weights(real_data: Path, real_weights: Path) -> None:
+    import xzoo
+    from xzoo.data import Manifest, load_raw
+
+    model = xzoo.create("edgeface_xxs", pretrained=real_weights / "edgeface_xxs_q.pt")
+    faces = Manifest.read(real_data / "orl")
+    embeddings = model.embed(load_raw(faces, Preprocess()))
+    scores = (embeddings @ embeddings.T).fill_diagonal_(-2)
+    label = torch.from_numpy(faces.labels)
+    assert (label[scores.argmax(1)] == label).float().mean() == pytest.approx(0.9825, abs=1e-4)
+    one, two = torch.triu_indices(len(label), len(label), 1)
+    genuine = label[one] == label[two]
+    impostors = scores[one, two][~genuine].sort(descending=True).values
+    rate = (scores[one, two][genuine] > impostors[len(impostors) // 1000]).float().mean()
+    assert rate == pytest.approx(0.727, abs=5e-4)  # bilinear gives 0.7256, Lanczos 0.7261
