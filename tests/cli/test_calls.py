@@ -78,7 +78,6 @@ def test_a_wrong_call_exits_2_and_says_what_to_type(xzoo, words, expected):
         (["data", "check", "nowhere.csv"], "MissingFile"),
         (["embed", "hybrid_fr_t2v", "nowhere.png"], "MissingFile"),
         (["evaluate", "hybrid_fr_t2v", "--data", "nowhere.csv"], "MissingFile"),
-        (["evaluate", "nowhere/run", "--data", "nowhere.csv"], "NotFound"),
         (["evaluate", "hybrid_fr_t2v", "--pretrained", "nowhere.pt", "--data", "nowhere.csv"], "MissingFile"),
         (["finetune", "hybrid_fr_t2v", "--data", "nowhere.csv"], "MissingFile"),
     ],
