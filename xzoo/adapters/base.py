@@ -146,26 +146,26 @@ def make_options(kind: Kind, values: Mapping[str, object]) -> Any:
 # --- slots -----------------------------------------------------------------------------------------------------------
 
 
-def _table(model: nn.Module, path: str) -> tuple[dict[str, Any], str]:
-    """Return the dictionary of the network that holds ``path``, and its key there."""
+def _table(model: nn.Module, path: str) -> tuple[nn.Module, dict[str, Any], str]:
+    """Return the module that owns ``path``, its dictionary that holds it, and the key there."""
     parent, _, leaf = path.rpartition(".")
     owner = model.get_submodule(parent)
     tables: tuple[dict[str, Any], ...] = (owner._modules, owner._parameters, owner._buffers)
-    return next(table for table in tables if leaf in table), leaf
+    return owner, next(table for table in tables if leaf in table), leaf
 
 
 def _current(model: nn.Module, adapter: AttachedAdapter) -> Iterator[tuple[str, Slot]]:
     """Yield the adapter's own parts, wherever they are now."""
     for path, slot in adapter.slots.items():
         if adapter.on:
-            table, leaf = _table(model, path)
+            _, table, leaf = _table(model, path)
             yield path, table[leaf]
         else:
             yield path, slot
 
 
-def _follow(new: Slot, old: Slot) -> Slot:
-    """Bring ``new`` to the device, type and mode of ``old``, whose place it takes.
+def _follow(new: Slot, old: Slot, training: bool) -> Slot:
+    """Bring ``new`` to the device and type of ``old``, whose place it takes, and to the mode of its owner.
 
     A model may have been moved, cast or switched to training while the part waited.
     """
@@ -174,7 +174,7 @@ def _follow(new: Slot, old: Slot) -> Slot:
         if like is not None and any(p.device != like.device or p.dtype != like.dtype for p in new.parameters()):
             new.to(like.device, like.dtype)
         # Where the modes agree, leave the layers inside alone: their user may have set them one by one.
-        return new if new.training == old.training else new.train(old.training)
+        return new if new.training == training else new.train(training)
     if isinstance(new, Tensor) and isinstance(old, Tensor) and (new.device != old.device or new.dtype != old.dtype):
         new.data = new.data.to(old.device, old.dtype)
     return new
@@ -185,9 +185,9 @@ def _follow(new: Slot, old: Slot) -> Slot:
 @torch.no_grad()
 def _exchange(model: nn.Module, slots: dict[str, Slot]) -> None:
     for path, new in slots.items():
-        table, leaf = _table(model, path)
+        owner, table, leaf = _table(model, path)
         old: Slot = table[leaf]
-        table[leaf], slots[path] = _follow(new, old), old
+        table[leaf], slots[path] = _follow(new, old, owner.training), old
 
 
 def _turn(model: nn.Module, adapter: AttachedAdapter, on: bool) -> None:
@@ -369,7 +369,7 @@ def merge_into_base(model: Embedder, adapter: AttachedAdapter) -> None:
     kind = find_kind(adapter.kind)
     for path, slot in list(_current(model, adapter)):
         if isinstance(slot, nn.Module):
-            table, leaf = _table(model, path)
+            _, table, leaf = _table(model, path)
             table[leaf] = adapter.slots[path] if isinstance(slot, _Held) else kind.bake(slot)
     del model.adapters[adapter.name]
     model.requires_grad_(False)
