@@ -57,26 +57,11 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
         xzoo.creat  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import xzoo; xzoo.list_models()",
-        "import xzoo; xzoo.card('hybrid_fr_t2v'); xzoo.is_model('nothing')",
-        "import xzoo\ntry: xzoo.card('hybrid_fr_tv2')\nexcept LookupError: pass",
-        "import xzoo; xzoo.plugins()",
-        "import xzoo.hub",
-        "import xzoo.cli",
-    ],
-    ids=["list", "card", "error path", "plugins", "hub", "cli"],
-)
-def test_looking_imports_no_framework(code: str) -> None:
+@pytest.mark.parametrize("code", ["import xzoo.hub", "import xzoo.cli", "import xzoo; xzoo.plugins(); dir(xzoo)"])
+def test_the_light_half_imports_no_framework(code: str) -> None:
+    # What listing and describing cost is held in tests/catalog.
     loaded = python(f"{code}\nimport sys; print(*sys.modules)").split()
     assert set(loaded).isdisjoint(FRAMEWORKS)
-
-
-def test_listing_costs_under_a_tenth_of_a_second_of_cpu() -> None:
-    code = "import time; t = time.process_time(); import xzoo; xzoo.list_models(); print(time.process_time() - t)"
-    assert min(float(python(code)) for _ in range(5)) < 0.1
 
 
 def test_no_tracked_file_names_a_folder_of_somebodys_machine() -> None:
