@@ -30,7 +30,8 @@ def describe(card: Card) -> str:
             "licence": _licence(card.licence),
         }
     )
-    lines += _section("weights", (_tag_line(card, tag) for tag in card.tags.values()), card.kind == "backbone")
+    if card.kind == "backbone":
+        lines += _section("weights", [_tag_line(card, tag) for tag in card.tags.values()] or ["none of its own"])
     lines += _section("options", (_option_line(name, row) for name, row in card.options.items()))
     lines += _section("trained on", (data_line(row) for row in facts.get("training_data", ())), card.kind == "backbone")
     lines += _section("results", _results(facts.get("results", ())), card.kind == "backbone")
