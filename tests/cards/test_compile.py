@@ -116,7 +116,8 @@ def test_every_option_has_a_type_a_default_and_help() -> None:
 
 
 def test_help_is_read_from_a_google_docstring() -> None:
-    text = "First.\n\nArgs:\n    one: The first,\n        on two lines.\n    two (int): The ``second``.\n\nReturns:\n    no: x."
+    arguments = "    one: The first,\n        on two lines.\n    two (int): The ``second``.\n"
+    text = f"First.\n\nArgs:\n{arguments}\nReturns:\n    three: no."
     assert section(text, "Args") == {"one": "The first, on two lines", "two": "The second"}
 
 

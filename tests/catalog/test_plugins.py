@@ -55,6 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install(site, "override-two", manifest("xzoo", entry("edgeface_xxs")))
     install(site, "outside", manifest("outside", entry("one/alpha")))
     install(site, "misshapen", manifest("misshapen", entry("alpha", tags=[])))
+    install(site, "half-told", manifest("half", entry("alpha", facts={"input": {"size": [3, 8, 8]}})))
     install(site, "dotted", manifest("dotted", entry("alpha")), value="dotted.inner:xzoo.json")
     install(site, "escaping", manifest("escaping", entry("alpha")), value="escaping:../xzoo.json")
     install(site, "gone", manifest("gone", entry("alpha")), value="gone_package:xzoo.json")
@@ -113,6 +114,7 @@ def test_every_usable_plugin_is_listed_whatever_the_others_are(site: Path) -> No
         ("override-two", "problem", "belongs to xzoo"),
         ("outside", "problem", "outside its namespace"),
         ("misshapen", "problem", "tags is list"),
+        ("half-told", "problem", "input lacks colour, mean, std, alignment"),
         ("dotted", "problem", "not a top-level package"),
         ("escaping", "problem", "no file inside its package"),
         ("gone", "problem", "'gone_package' is not there"),

@@ -141,7 +141,7 @@ Scalar = bool | int | float | str
 class Closed(BaseModel):
     """A table that takes the keys it names, of the types it names, and nothing else."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Option(Closed):

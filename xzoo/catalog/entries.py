@@ -137,6 +137,13 @@ _SHAPE: tuple[tuple[type, tuple[str, ...]], ...] = (
     (list, ("spectra",)),
     (dict, ("fixed", "options", "tags", "licence", "facts")),
 )
+# What describing and creating read without asking; pydantic has seen to it where a manifest was built by xzoo.
+_INSIDE = {
+    "input": ("size", "colour", "mean", "std", "alignment"),
+    "output": ("embedding", "normalised", "compare"),
+    "results": ("protocol", "metric", "value", "source"),
+    "training_data": ("name", "consent", "status"),
+}
 
 
 def _check_shape(data: Mapping[str, Any]) -> None:
@@ -146,6 +153,12 @@ def _check_shape(data: Mapping[str, Any]) -> None:
                 raise TypeError(f"{key} is {type(data[key]).__name__}, not {kind.__name__}")
     if data["default_tag"] is not None and data["default_tag"] not in data["tags"]:
         raise ValueError(f"default_tag {data['default_tag']!r} is none of its tags")
-    missing = {"code", "weights", "data"} - set(data["licence"])
-    if missing:
-        raise KeyError(f"licence.{min(missing)}")
+    tables: list[tuple[str, Any, tuple[str, ...]]] = [("licence", data["licence"], ("code", "weights", "data"))]
+    tables += [(f"options.{name}", row, ("type", "default")) for name, row in data["options"].items()]
+    for key, inside in _INSIDE.items():
+        given = data["facts"].get(key, [])
+        tables += [(key, row, inside) for row in (given if isinstance(given, list) else [given])]
+    for key, table, inside in tables:
+        missing = [name for name in inside if name not in table]
+        if missing:
+            raise ValueError(f"{key} lacks {', '.join(missing)}")
