@@ -29,7 +29,7 @@ FACE_CROP: Mapping[str, Any] = {
     "mean": [0.5, 0.5, 0.5],
     "std": [0.5, 0.5, 0.5],
     "alignment": "arcface_112_5pt",
-    "interpolation": "bilinear",
+    "interpolation": "bicubic",
 }
 """Input of a session's model, unless it says otherwise."""
 
