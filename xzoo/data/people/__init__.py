@@ -1,0 +1,29 @@
+"""Generated people: faces that belong to nobody, in VIS and LWIR.
+
+``faces`` draws pictures from numbers; ``write`` fills a folder with them and a
+manifest. No picture of a real person took part in making this generator.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xzoo.data.people.cameras import CAMERAS
+    from xzoo.data.people.files import write
+    from xzoo.data.people.render import faces
+
+__all__ = ["CAMERAS", "faces", "write"]
+
+_HOME = {"CAMERAS": "cameras", "faces": "render", "write": "files"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,72 @@
+"""Random numbers addressed by what they are for, not by when they are drawn.
+
+A face must not depend on which other faces share its batch, so nothing here
+keeps a state: every number is a hash of (seed, subject, sample, stream,
+position), the SplitMix64 finaliser of Steele, Lea and Flood (OOPSLA 2014).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+__all__ = ["noise_rows", "normals", "uniforms"]
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
+_MIX = (-4658895280553007687, -7723592293110705685)
+_BANK = 1 << 20
+
+
+def uniforms(seed: int, subjects: Tensor, samples: Tensor, stream: int, count: int) -> Tensor:
+    """Return numbers in (0, 1), float32 ``[B, count]``, on the device of ``subjects``.
+
+    Args:
+        seed: The world; another seed has other people.
+        subjects: Subject numbers, int64 ``[B]``.
+        samples: Sample numbers, int64 ``[B]``; zeros for what belongs to the subject.
+        stream: What the numbers are for; streams are independent.
+        count: How many numbers for each row.
+    """
+    key = torch.full_like(subjects, seed)
+    for part in (torch.full_like(subjects, stream), subjects, samples):
+        key = _mix(key * _GOLDEN + part)
+    position = torch.arange(1, count + 1, device=subjects.device) * _GOLDEN
+    bits = _mix(key[:, None] + position)
+    return (_shift(bits, 40).to(torch.float32) + 0.5) * 2.0**-24
+
+
+def normals(seed: int, subjects: Tensor, samples: Tensor, stream: int, count: int) -> Tensor:
+    """Return standard normal numbers, float32 ``[B, count]``; arguments as in ``uniforms``."""
+    found: Tensor = torch.special.ndtri(uniforms(seed, subjects, samples, stream, count))
+    return found
+
+
+def noise_rows(starts: Tensor, length: int) -> Tensor:
+    """Return rows of white Gaussian noise ``[B, length]``, cut from one fixed bank.
+
+    Args:
+        starts: One number in (0, 1) per row, float32 ``[B]``: where the row is cut.
+        length: Numbers per row, below 2**20.
+    """
+    bank = _bank(str(starts.device))
+    rows = bank.as_strided((_BANK - length, length), (1, 1))
+    return rows[(starts * (_BANK - length)).long()]
+
+
+@functools.cache
+def _bank(device: str) -> Tensor:
+    zero = torch.zeros(1, dtype=torch.int64)
+    return normals(0, zero, zero, 99, _BANK)[0].to(device)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    bits = (bits ^ _shift(bits, 30)) * _MIX[0]
+    bits = (bits ^ _shift(bits, 27)) * _MIX[1]
+    return bits ^ _shift(bits, 31)
+
+
+def _shift(bits: Tensor, by: int) -> Tensor:
+    # torch has no unsigned 64-bit shift: the sign bits that come in are masked off.
+    return (bits >> by) & ((1 << (64 - by)) - 1)

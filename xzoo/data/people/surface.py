@@ -1,0 +1,312 @@
+"""The face as layers of material over a height map, the same for every band.
+
+The canvas is the frontal face in template pixels (see ``traits``). Everything
+on it is made of two primitives, because both cost little more than one
+multiplication per pixel: *curves* (an edge or a line whose position is a
+function of the column or of the row) and *bumps* (axis-parallel Gaussians,
+summed by one matrix product).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xzoo.data.people.traits import Values
+
+__all__ = ["BOTTOM", "LEFT", "LAYERS", "SPAN", "TOP", "Canvas", "Surface", "bumps", "canvas", "surface"]
+
+LEFT, TOP, SPAN = -76.0, -74.0, 152.0
+BOTTOM = TOP + SPAN
+
+LAYERS = (
+    "glasses",
+    "hair",
+    "brows",
+    "beard",
+    "lashes",
+    "pupils",
+    "irises",
+    "scleras",
+    "teeth",
+    "mouth",
+    "lips",
+    "skin",
+    "clothes",
+    "neck",
+    "back_hair",
+)
+"""What a pixel can be made of, front to back."""
+
+Bump = tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float, Tensor | float]
+"""Centre x, centre y, width, height (standard deviations), amplitude."""
+
+
+class Canvas(NamedTuple):
+    """Coordinates of the canvas: columns ``[1, 1, G]`` and rows ``[1, G, 1]``, in template pixels."""
+
+    x: Tensor
+    y: Tensor
+    step: float
+
+
+class Surface(NamedTuple):
+    """One batch of faces, frontal, without light or heat."""
+
+    layers: Tensor  # [B, len(LAYERS), G, G]: share of each material, sum <= 1; the rest is background
+    lenses: Tensor  # [B, G, G]: spectacle lenses, clear in some bands and opaque in others
+    height: Tensor  # [B, G, G]: towards the camera, pixels
+    strands: Tensor  # [B, G, G]: about -1..1, the run of the hair
+    hollows: Tensor  # [B, G, G]: 0..1, where little light gets in (sockets, nostrils, folds)
+
+
+def canvas(cells: int, device: torch.device) -> Canvas:
+    """Return the coordinates of a canvas of ``cells`` x ``cells``."""
+    step = SPAN / cells
+    line = (torch.arange(cells, device=device, dtype=torch.float32) + 0.5) * step
+    return Canvas((line + LEFT)[None, None, :], (line + TOP)[None, :, None], step)
+
+
+def bumps(c: Canvas, rows: list[Bump], mirrored: list[Bump] | None = None) -> Tensor:
+    """Return the sum of Gaussian bumps ``[B, G, G]``; ``mirrored`` ones stand on both sides."""
+    pairs = [(-cx, cy, sx, sy, a) for cx, cy, sx, sy, a in mirrored or []]
+    every = rows + (mirrored or []) + pairs
+    batch = max(part.shape[0] for row in every for part in row if isinstance(part, Tensor))
+    columns = [torch.cat([_column(row[i], batch, c.x.device) for row in every], dim=1)[:, :, None] for i in range(5)]
+    return gaussians(c, *columns)
+
+
+def gaussians(c: Canvas, cx: Tensor, cy: Tensor, sx: Tensor, sy: Tensor, amplitude: Tensor) -> Tensor:
+    """Return the sum over ``K`` Gaussians given as ``[B, K, 1]`` each, as ``[B, G, G]``."""
+    across = torch.exp(-0.5 * ((c.x - cx) / sx) ** 2)
+    down = torch.exp(-0.5 * ((c.y.transpose(1, 2) - cy) / sy) ** 2) * amplitude
+    return torch.bmm(down.transpose(1, 2), across)
+
+
+def surface(who: Values, now: Values, c: Canvas) -> Surface:
+    """Return the layers and the height of each face, frontal, with its expression."""
+    p = {name: value[:, :, None] for name, value in who.items() if value.shape[1] == 1}
+    m = {name: value[:, :, None] for name, value in now.items()}
+    blocks = {name: value for name, value in who.items() if value.shape[1] > 1}
+    edge = 1.0 / c.step
+    x, y = c.x, c.y
+    side = x.abs()
+
+    def inside(distance: Tensor) -> Tensor:
+        return distance.mul_(edge).add_(0.5).clamp_(0.0, 1.0)
+
+    smile, gap = m["smile"].clamp(min=-0.6), (m["jaw_open"] * 5.0).clamp(min=0.0)
+    chin = p["chin_y"] + 0.7 * gap
+    half = _outline(
+        y, p["crown_y"], p["wide_y"], chin, p["face_width"], p["crown_square"], p["jaw_square"], p["jaw_taper"]
+    )
+    half = half - p["cheek_hollow"] * torch.exp(-0.5 * ((y - 33.0) / 9.0) ** 2)
+    lobe = (1.0 - ((y - 8.0) / p["ear_size"]).square()).clamp(min=0.0).sqrt()
+    head = inside(half + (p["ear_out"] + 2.5).clamp(min=0.5) * lobe - side)
+
+    # Eyes: both at once, as functions of the distance from the midline.
+    u = side - p["eye_x"]
+    bow = 1.0 - (u / p["eye_width"]).square()
+    openness = (1.0 - 0.55 * m["lids"].abs() - 0.12 * smile + 0.1 * m["brow_raise"]).clamp(0.06, 1.15)
+    tilt = -p["eye_slant"] * u
+    upper = tilt - p["eye_height"] * openness * (bow + 0.12 * u / p["eye_width"] * bow)
+    lower = tilt + p["eye_height"] * 0.62 * (0.6 + 0.4 * openness) * bow
+    eye = inside(torch.minimum(y - upper, lower - y))
+    gaze = (x - torch.sign(x) * p["eye_x"] - m["gaze_x"]).square() + (y + 0.4 - m["gaze_y"]).square()
+    iris = inside((p["iris_radius"].square() - gaze) / (2 * p["iris_radius"]))
+    pupil = inside((1.45**2 - gaze) / 2.9)
+    near = (bow + 0.35).clamp(0.0, 1.0)
+    lash = (1.15 - (y - upper).abs()).clamp_(0.0, 1.0) * near
+    crease = (1.0 - (y - upper + p["eye_fold"] * (0.6 + 0.4 * bow)).abs() / 1.3).clamp_(0.0, 1.0) * near
+
+    t = (side - p["brow_inner"]) / (p["brow_outer"] - p["brow_inner"])
+    brow_line = (
+        p["brow_y"]
+        - 1.7 * m["brow_raise"].clamp(min=-0.8)
+        - p["brow_arch"] * 4.0 * t * (1.0 - t)
+        - 20.0 * p["brow_slope"] * (t - 0.4)
+    ) + m["frown"].clamp(min=0.0) * 2.0 * (1.0 - t)
+    ends = (t * 6.0 + 0.6).clamp(0.0, 1.0) * ((1.0 - t) * 5.0 + 0.2).clamp(0.0, 1.0)
+    thick = p["brow_thickness"] * (1.25 - 0.75 * t) * ends
+    brow = inside(thick - (y - brow_line).abs()) * 0.88 * (ends * 3.0).clamp(max=1.0)
+
+    # Mouth: the line between the lips, the two lip edges and what opens between.
+    reach = p["mouth_width"] + 1.7 * smile - 2.2 * m["pucker"].clamp(min=0.0)
+    s = (x / reach).square()
+    full = (1.0 - s).clamp(min=0.0)
+    line = p["mouth_y"] + (p["mouth_curve"] - 2.3 * smile) * (s - 0.35)
+    top = line - p["lip_upper"] * full + p["lip_bow"] * torch.exp(-0.5 * (x / 2.0).square()) * full
+    opening = gap * full
+    bottom = line + opening + (p["lip_lower"] - 0.4 * smile) * full
+    lips = inside(torch.minimum(y - top, bottom - y)) * (full * 6.0).clamp(max=1.0)
+    inner = torch.minimum(y - line + 0.55 * full.sqrt(), line + opening + 0.35 * full.sqrt() - y)
+    mouth = inside(inner) * (full * 8.0).clamp(0.0, 1.0)
+    teeth = inside(torch.minimum(y - line - 0.2, line + (0.75 * opening).clamp(max=4.0) - y)) * (gap > 0.8)
+
+    # Hair: a hairline over the columns, an outline around the head, strands along both.
+    a, f, phase = blocks["strands"].view(-1, 3, 8, 1).unbind(1)
+    wave = torch.sin(x * (0.45 + 0.22 * f.abs() * 2.0) + 3.0 * phase)
+    ragged = (a * wave).sum(1, keepdim=True) * 0.5
+    grown = 1.0 + 0.1 * m["hair_change"]
+    hairline = (
+        p["hairline_y"]
+        + p["hairline_peak"] * torch.exp(-0.5 * (x / 6.0).square())
+        - p["hairline_recess"].clamp(min=0.0) * torch.exp(-0.5 * ((side - 20.0) / 8.0).square())
+        + p["fringe"] * (16.0 + 60.0 * p["fringe_slant"] * x / 38.0)
+        + 0.9 * ragged
+        + m["hair_change"]
+    )
+    temple = (side - p["face_width"] + 6.0).clamp(min=0.0)
+    hairline = hairline + (temple * 9.0).clamp(max=42.0) + p["long_hair"] * (temple * 9.0).clamp(max=110.0)
+    crown = p["crown_y"] - p["hair_top"].clamp(min=2.0) * grown
+    # Short hair stands out above the ears and lies close below.
+    close = ((14.0 - y) / 30.0).clamp(0.0, 1.0)
+    width = p["face_width"] + p["hair_side"].clamp(min=1.0) * grown * torch.lerp(
+        close, torch.full_like(close, 2.2), p["long_hair"]
+    )
+    mane = _outline(y, crown, p["wide_y"], chin + 4.0, width, p["crown_square"], p["jaw_square"], p["jaw_taper"] * 0.0)
+    hair = inside(torch.minimum((hairline - y) * 0.6, mane - side)) * (1.0 - p["bald"])
+    length = torch.where(y < p["wide_y"], mane, (width + 1.5 + 0.05 * (y - 6.0)).expand_as(mane))
+    back = inside(length + ragged - side) * p["long_hair"]
+    rows_of_strands = torch.sin(y * (0.10 + 0.06 * f.abs()).transpose(1, 2) + 6.0 * phase.transpose(1, 2))
+    strands = torch.bmm(rows_of_strands * a.transpose(1, 2), torch.sin(x * (0.5 + 0.7 * f.abs()) + 9.0 * phase)) * 0.35
+
+    jaw_zone = inside((y - (p["mouth_y"] - 12.0) + 0.035 * (side - 38.0).square() * (side < 38.0)) * 0.16) * inside(
+        (half - side) * 0.3
+    )
+    lip_zone = (
+        inside((p["mouth_y"] - 2.6 - y) * 0.5)
+        * inside((y - p["nose_length"] - 3.5) * 0.4)
+        * inside((reach + 2.0 - side) * 0.4)
+    )
+    beard = (jaw_zone * p["beard"] + lip_zone * p["moustache"]).clamp_(max=0.85)
+
+    frame = ((side - p["eye_x"] - 0.5) / (13.0 + 3.0 * p["glasses_shape"])).square().square() + (
+        (y - 1.2) / (8.5 + 4.0 * (1.0 - p["glasses_shape"]))
+    ).square().square()
+    worn = p["wears_glasses"] * m["glasses_on"]
+    rim = (1.0 - (frame - 1.0).abs() * 2.3).clamp_(0.0, 1.0)
+    bridge = inside(torch.minimum(1.1 - (y + 2.0 + 0.02 * x.square()).abs(), 6.0 - side))
+    glasses = torch.maximum(rim, bridge) * worn * 0.9
+    lenses = ((1.0 - frame) * 4.0).clamp_(0.0, 1.0) * worn
+
+    shoulder = chin + 9.0 + 0.28 * side + 9.0 * torch.exp(-0.5 * (side / 15.0).square())
+    clothes = inside(y - shoulder)
+    neck = inside(torch.minimum(p["neck_width"] + 0.01 * (y - 40.0).clamp(min=0.0).square() - side, y - 20.0))
+
+    eye_clear = eye
+    masks = {
+        "glasses": glasses,
+        "hair": hair,
+        "brows": brow,
+        "beard": beard * (1.0 - lips),
+        "lashes": torch.maximum(lash * 0.85, crease * 0.25),
+        "pupils": pupil * eye_clear,
+        "irises": iris * eye_clear,
+        "scleras": eye_clear,
+        "teeth": teeth * mouth,
+        "mouth": mouth,
+        "lips": lips * 0.9,
+        "skin": head,
+        "clothes": clothes,
+        "neck": neck,
+        "back_hair": back,
+    }
+    batch, cells = smile.shape[0], x.shape[-1]
+    layers = torch.empty(batch, len(LAYERS), cells, cells, device=x.device)
+    clear = torch.ones(batch, cells, cells, device=x.device)
+    for i, name in enumerate(LAYERS):
+        share = torch.mul(clear, masks[name], out=layers[:, i])
+        if name in ("brows", "beard"):
+            share *= head
+        clear -= share
+    return Surface(layers, lenses, _height(who, now, c, half, chin), strands, _hollows(who, now, c))
+
+
+def _outline(
+    y: Tensor, top: Tensor, wide: Tensor, bottom: Tensor, width: Tensor, upper: Tensor, lower: Tensor, taper: Tensor
+) -> Tensor:
+    """Return the half width of a head-like outline at each row, ``[B, G, 1]``; negative outside."""
+    above = ((wide - y) / (wide - top)).clamp(0.0, 1.25)
+    below = ((y - wide) / (bottom - wide)).clamp(0.0, 1.25)
+    crown = 1.0 - above**upper
+    jaw = 1.0 - below**lower
+    root = crown.abs().sqrt() * crown.sign() * jaw.abs().sqrt() * jaw.sign()
+    return width * torch.where((crown < 0) | (jaw < 0), -root.abs(), root) * (1.0 - taper * below)
+
+
+def _height(who: Values, now: Values, c: Canvas, half: Tensor, chin: Tensor) -> Tensor:
+    p, m = who, now
+    t = ((c.y - 4.0) / (0.5 * (chin - p["crown_y"][:, :, None]) + 10.0)).abs().clamp(max=1.0)
+    vault = p["depth"][:, :, None] * (1.0 - t**2.6).sqrt()
+    # Close to an ellipse, but with a finite slope at the rim, so that a turned head stays one surface.
+    rim = (1.0 - (c.x / half.clamp(min=4.0)).square()).clamp_(min=0.0)
+    round_ = (1.7 - 0.7 * rim).mul_(rim)
+    nose, wide, mouth, lip = p["nose_length"], p["nose_width"], p["mouth_y"], p["lip_lower"]
+    bridge, smile, line = p["nose_bridge_width"], m["smile"], p["mouth_width"]
+    fold = -p["fold_depth"].clamp(min=0.0) * (0.6 + smile.clamp(min=0.0))
+    middle: list[Bump] = [
+        (p["nose_shift"] * 0.3, 1.0, bridge * 0.8, 6.0, p["nose_bridge"] * 0.55),
+        (p["nose_shift"] * 0.7, nose * 0.55, bridge, nose * 0.28, p["nose_bridge"] * 0.75),
+        (p["nose_shift"], nose - 2.0, wide * 0.5, 4.0, p["nose_tip"]),
+        (0.0, nose + 8.0, 1.5, 4.0, -0.9),
+        (0.0, mouth - p["lip_upper"] * 0.5, line * 0.55, 2.0, 2.0),
+        (0.0, mouth + lip * 0.6, line * 0.5, 2.4, 2.6),
+        (0.0, mouth, line * 0.6, 1.1, -1.8),
+        (0.0, mouth + lip + 5.0, 10.0, 3.0, -2.4),
+        (0.0, p["chin_y"] - 8.0, 9.0, 6.0, p["chin_bump"]),
+        (0.0, -9.0, 4.0, 5.0, p["brow_ridge"] * 0.8),
+        (0.0, p["mouth_y"] - 4.0, 17.0, 9.0, 3.0),
+    ]
+    sides: list[Bump] = [
+        (p["eye_x"] - 1.0, -2.0, 8.0, 5.0, -p["socket"]),
+        (p["eye_x"], 0.0, 5.0, 3.4, 2.6),
+        (15.0, p["brow_y"] + 1.0, 10.0, 3.5, p["brow_ridge"]),
+        (24.0, 17.0, 8.5, 7.0, p["cheekbone"]),
+        (20.0, 20.0, 7.0, 6.0, 2.2 * smile),
+        (24.0, 37.0, 8.0, 9.0, -p["cheek_hollow"]),
+        (35.0, -22.0, 6.0, 12.0, -2.0),
+        (wide * 0.75, nose - 0.5, 2.5, 2.7, 3.6),
+        (wide + 3.0, nose + 1.0, 1.8, 3.0, fold),
+        (wide * 0.6 + line * 0.55, (nose + mouth) * 0.5, 1.9, 4.0, fold),
+        (line + 3.5, mouth - 1.0, 2.0, 4.0, fold),
+        (p["eye_x"] - 2.0, 8.0, 7.0, 1.6, -p["under_eye"]),
+    ]
+    cx, cy, size = p["relief"].view(-1, 3, 14, 1).unbind(1)
+    relief = gaussians(c, 20.0 * cx, 10.0 + 24.0 * cy, torch.full_like(cx, 6.5), torch.full_like(cx, 6.5), 1.1 * size)
+    return vault * round_ + bumps(c, middle, sides) + relief
+
+
+def _hollows(who: Values, now: Values, c: Canvas) -> Tensor:
+    p = who
+    nose, wide, mouth = p["nose_length"], p["nose_width"], p["mouth_y"]
+    middle: list[Bump] = [
+        (0.0, nose + 4.5, 5.0, 1.7, 0.28),
+        (0.0, mouth + p["lip_lower"] + 3.5, 8.0, 1.8, 0.16),
+        (0.0, mouth, p["mouth_width"] * 0.55, 1.0, 0.2),
+    ]
+    sides: list[Bump] = [
+        (wide * 0.42, nose + 2.4, 1.7, 1.15, 0.85),
+        (wide * 1.02, nose - 0.5, 0.9, 3.0, 0.32),
+        (p["eye_x"] - 5.0, -2.5, 5.5, 3.5, 0.22),
+        (p["eye_x"] - 3.0, 5.5, 5.5, 2.0, 0.3 * p["under_eye"].clamp(min=0.0)),
+        (p["eye_x"], -4.0, 8.0, 2.2, 0.14),
+        (wide + 3.5, nose + 3.0, 1.2, 3.5, 0.12 + 0.1 * now["smile"].clamp(min=0.0)),
+        (
+            wide * 0.6 + p["mouth_width"] * 0.55,
+            (nose + mouth) * 0.5,
+            1.2,
+            3.5,
+            0.12 + 0.1 * now["smile"].clamp(min=0.0),
+        ),
+        (p["mouth_width"] + 1.6, mouth, 1.3, 1.6, 0.25),
+    ]
+    return bumps(c, middle, sides).clamp_(0.0, 0.9)
+
+
+def _column(value: Tensor | float, batch: int, device: torch.device) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.expand(batch, 1)
+    return torch.full((batch, 1), value, device=device)
