@@ -512,6 +512,7 @@ def test_a_damaged_folder_is_refused_and_the_model_left_as_it_was(tmp_path: Path
 
 WRONG: dict[str, tuple[dict[str, Any], type[errors.XzooError], str]] = {
     "unknown kind": ({"kind": "lore"}, errors.NotFound, "lora"),
+    "kind no string": ({"kind": ["lora"]}, errors.NotFound, "lora"),
     "unknown option": ({"rnk": 3}, errors.OptionError, "rank"),
     "option of another kind": ({"kind": "norms", "rank": 3}, errors.OptionError, "preset"),
     "options of another kind": ({"options": adapters.NormsOptions()}, errors.OptionError, "LoraOptions"),
@@ -596,6 +597,13 @@ def test_saving_over_a_file_is_refused(occupied: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.OptionError, match="is a file"):
         adapters.save(occupied, "thermal", tmp_path / "file")
+
+
+@pytest.mark.parametrize("folder", [None, 3, ""], ids=repr)
+def test_a_folder_is_a_path(occupied: Any, folder: Any) -> None:
+    for call in (lambda: adapters.attach(occupied, folder), lambda: adapters.save(occupied, "thermal", folder)):
+        with pytest.raises(errors.OptionError, match="not a path"):
+            call()
 
 
 def test_a_kind_can_be_added_but_not_replaced() -> None:

@@ -121,7 +121,7 @@ def find_kind(name: str) -> Kind:
     Raises:
         NotFound: Nobody offers it.
     """
-    if name not in _KINDS:
+    if not isinstance(name, str) or name not in _KINDS:
         close = errors.nearest(str(name), _KINDS)
         raise errors.NotFound(f"no kind of adapter {name!r}.", exists=", ".join(close or sorted(_KINDS)[:3]))
     return _KINDS[name]
@@ -229,7 +229,7 @@ def find(model: Embedder, name: str) -> AttachedAdapter:
     Raises:
         NotFound: No such adapter is attached.
     """
-    if name not in model.adapters:
+    if not isinstance(name, str) or name not in model.adapters:
         close = errors.nearest(str(name), model.adapters) or sorted(model.adapters)[:3]
         raise errors.NotFound(
             f"no adapter {name!r} on this model.",
@@ -348,8 +348,8 @@ def load(model: nn.Module, adapter: AttachedAdapter, tensors: Mapping[str, Tenso
     with torch.no_grad():
         for key, tensor in own.items():
             if tensor.is_meta:
-                real = nn.Parameter(tensors[key].to(tensor.dtype, copy=True))
-                torch.utils.swap_tensors(tensor, real)  # type: ignore[no-untyped-call]
+                swap: Callable[[Tensor, Tensor], None] = torch.utils.swap_tensors
+                swap(tensor, nn.Parameter(tensors[key].to(tensor.dtype, copy=True)))
             else:
                 tensor.copy_(tensors[key])
 

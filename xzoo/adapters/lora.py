@@ -62,12 +62,12 @@ def _targets(model: Embedder, options: LoraOptions) -> list[str]:
         )
     if not fit:
         choices = [path for path, module in modules.items() if _adaptable(module)]
-        close = errors.nearest(expression, choices) or choices[-3:]
+        close = [path for path in choices if expression in path] or errors.nearest(expression, choices) or choices
         raise errors.OptionError(
             f"targets={expression!r}",
             why=f"It matches no module of {model.card.name} as a whole name.",
-            exists=", ".join(close),
-            do="leave targets out for the family's choice" if own else "",
+            exists=", ".join(close[:3]),
+            do=r"write .*\. before the end of a name, or leave targets out for the family's choice" if own else "",
         )
     return fit
 

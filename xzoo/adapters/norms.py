@@ -49,7 +49,7 @@ def parameters_of(model: Embedder, groups: str, option: str) -> list[str]:
                 f"{option}={groups!r}",
                 why=f"{model.card.name} has no group of parameters {group!r}.",
                 exists=", ".join(known),
-                do=f'join groups by "+", for example {option}="norms+{next(iter(model.groups()))}"',
+                do=f'join groups by "+", for example {option}="norms+{list(model.groups())[-1]}"',
             )
         wanted.update(known[group])
     return [name for name in everything if name in wanted]
