@@ -14,7 +14,7 @@ from xzoo.cli.shared import as_json, emit, table
 @click.command()
 @click.option("--output", type=click.Path(file_okay=False), default="demo", show_default=True, help="Folder to fill.")
 @click.option("--people", "count", type=click.IntRange(min=8), default=64, show_default=True, help="How many people.")
-@click.option("--steps", type=click.IntRange(min=1), default=60, show_default=True, help="Training steps.")
+@click.option("--steps", type=click.IntRange(min=1), default=40, show_default=True, help="Training steps.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @as_json
 def command(output: str, count: int, steps: int, seed: int, as_json: bool) -> None:

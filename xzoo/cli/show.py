@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -16,7 +15,9 @@ from xzoo.cli.shared import as_json, emit, is_run, lines
 def command(name: str, as_json: bool) -> None:
     """Show the card of NAME: facts first, then the prose. A run folder is shown too."""
     if is_run(name):
-        facts = json.loads((Path(name) / "run.json").read_text(encoding="utf-8"))
+        from xzoo.training.run import read_facts
+
+        facts = read_facts(Path(name))
         emit(facts, as_json=as_json, text=lines(facts))
         return
     from xzoo.catalog import card
