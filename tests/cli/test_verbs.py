@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +18,7 @@ from PIL import Image
 
 import xzoo as package
 
+ROOT = Path(__file__).resolve().parents[2]
 SUBJECTS = 6
 FIGURES = {"rank1", "rank5", "map", "auc", "eer", "tar", "n_probe", "n_gallery", "n_genuine", "n_impostor"}
 
@@ -261,3 +266,27 @@ def test_doctor_names_versions_devices_cache_and_offline_state(xzoo, monkeypatch
 def test_doctor_reports_a_torch_that_cannot_be_imported(xzoo, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     assert "ModuleNotFoundError" in xzoo("doctor", "--json").json["torch_error"]
+
+
+@pytest.mark.slow
+def test_control_c_in_training_exits_130_and_says_how_to_go_on(pairs, tmp_path):
+    out = tmp_path / "run"
+    words = ["finetune", "edgeface_xxs", "--pretrained", "no", "--data", pairs, "--steps", 5000, "--batch", 4]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xzoo.cli", *map(str, words), "--output", str(out), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 200
+    while not (metrics.is_file() and '"loss"' in metrics.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    said, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == ""
+    assert "--resume" in told.splitlines()[-1]
+    assert "Traceback" not in told
+    assert json.loads((out / "run.json").read_text())["state"] == "interrupted"
