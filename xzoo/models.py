@@ -41,7 +41,8 @@ def create(
             a tag; a file or folder; ``hf-hub:org/repo[@revision][/file]``.
             ``False`` leaves the weights random.
         adapter: Folder of a saved adapter, or one folder for each spectrum:
-            ``{"LWIR": "runs/1/adapter"}``.
+            ``{"LWIR": "runs/1/adapter"}``; those serve the rows whose spectrum
+            ``embed`` is told, and no others.
         device: Where the model goes; the CPU by default.
         dtype: Floating-point type; ``float32`` by default, whatever the file holds.
         allow_licences: SPDX ids, wildcards or classes (``permissive`` ...) of weights
@@ -88,10 +89,8 @@ def create(
     model.origin = Origin(card.name, source, dict(options))
     model.preprocess = Preprocess.from_card(card)
     model.to(device=where, dtype=kind).eval()
-    for spectrum, folder in _adapters(adapter).items():
-        from xzoo import adapters
-
-        adapters.attach(model, folder, name=spectrum, spectrum=spectrum)
+    if adapter is not None:
+        _attach(model, adapter)
     return model
 
 
@@ -178,11 +177,14 @@ def _is_run(name: object) -> bool:
     return os.path.isfile(os.path.join(name, "run.json")) or name.startswith((".", "~", os.sep))
 
 
-def _adapters(adapter: str | Path | Mapping[str, str | Path] | None) -> dict[str | None, str | Path]:
-    if adapter is None:
-        return {}
+def _attach(model: Embedder, adapter: str | Path | Mapping[str, str | Path]) -> None:
+    from xzoo import adapters
+
     if isinstance(adapter, Mapping):
-        return {spectrum: folder for spectrum, folder in adapter.items()}
-    if isinstance(adapter, str | Path) and str(adapter):
-        return {None: adapter}
-    raise errors.OptionError(f"adapter={adapter!r}", why="It is a folder, or a mapping from spectrum to folder.")
+        for spectrum, folder in adapter.items():
+            adapters.attach(model, folder, name=spectrum, spectrum=spectrum)
+        adapters.switch(model, None)
+    elif isinstance(adapter, str | Path) and str(adapter):
+        adapters.attach(model, adapter)
+    else:
+        raise errors.OptionError(f"adapter={adapter!r}", why="It is a folder, or a mapping from spectrum to folder.")

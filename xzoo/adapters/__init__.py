@@ -230,14 +230,11 @@ def route(model: Embedder, images: Tensor, spectra: Sequence[str | None]) -> Ten
     adapter in use if that serves all bands; else through the bare base. A row
     of unknown band (``None``) goes through the adapter in use.
 
-    The bare base is run over the whole batch and its rows are picked, because
-    the last bit of a row can depend on how many rows there are, though not on
-    what they show: products of few rows use other kernels. So rows without an
-    adapter are bit-equal to the bare base on the same batch, for at most one
-    more pass. They are bit-equal to the base on those rows alone, too, wherever
-    the kernels agree: on CPU, EdgeFace and IR-ResNet do from 4 rows on with one
-    thread, and with two for 4, 8, 12 and 16 rows but not for 5, 6, 7 or 9.
-    Adapters see only their own rows.
+    Rows without an adapter keep the bits that the bare base gives them, alone or in
+    company: ``Embedder.infer`` makes a row independent of its batch on the CPU. On an
+    accelerator kernels are chosen by batch size, so there the base runs over the whole
+    batch and its rows are picked: bit-equal to the bare base on the same batch, for one
+    more pass. Adapters see only their own rows.
 
     Args:
         model: The base with its adapters.
@@ -256,8 +253,8 @@ def route(model: Embedder, images: Tensor, spectra: Sequence[str | None]) -> Ten
     parts = []
     for name, chosen in rows.items():
         with use(model, name):
-            whole = name is None or len(rows) == 1
-            parts.append(model(images)[chosen] if whole else model(images[chosen]))
+            whole = len(rows) == 1 or (name is None and images.device.type != "cpu")
+            parts.append(model.infer(images)[chosen] if whole else model.infer(images[chosen]))
     order = torch.tensor([index for chosen in rows.values() for index in chosen], device=images.device)
     embeddings: Tensor = torch.cat(parts)[order.argsort()]
     return embeddings
