@@ -108,31 +108,51 @@ def _tensors(blueprint: Blueprint, weights: Weights, network: nn.Module) -> dict
         tensors = native
     elif blueprint.family is None:
         raise errors.WeightsMismatch(
-            f"{weights.path} for {blueprint.card.name}",
+            f"{str(weights.path)!r} for {blueprint.card.name}",
             why="Only safetensors can be read for a model that brings no converter.",
+            do="save the tensors with safetensors.torch.save_file",
         )
     else:
         convert = import_module(f"xzoo.families.{blueprint.family}.convert")
-        converted = hub.converted(weights, blueprint.family, convert.VERSION, convert.convert)
+
+        def fitting(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            renamed: Mapping[str, Tensor] = convert.convert(state)
+            _check_fit(blueprint.card.name, weights, renamed, expected)  # what does not fit is not kept
+            return renamed
+
+        converted = hub.converted(weights, blueprint.family, convert.VERSION, fitting)
         tensors = hub.read(converted.path)
     _check_fit(blueprint.card.name, weights, tensors, expected)
     return tensors
 
 
 def _check_fit(name: str, weights: Weights, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    faults = [f"missing {key}" for key in expected if key not in tensors]
-    faults += [f"unexpected {key}" for key in tensors if key not in expected]
-    faults += [
-        f"{key} is {list(tensors[key].shape)}, the network has {list(expected[key].shape)}"
-        for key in expected
-        if key in tensors and tensors[key].shape != expected[key].shape
-    ]
+    common = [key for key in expected if key in tensors]
+    found = {
+        "missing": [key for key in expected if key not in tensors],
+        "unknown to it": [key for key in tensors if key not in expected],
+        "of another shape": [
+            f"{key}, {list(tensors[key].shape)} instead of {list(expected[key].shape)}"
+            for key in common
+            if tensors[key].shape != expected[key].shape
+        ],
+        "of another type": [
+            f"{key}, {_type(tensors[key])} instead of {_type(expected[key])}"
+            for key in common
+            if tensors[key].is_floating_point() != expected[key].is_floating_point()
+        ],
+    }
+    faults = [f"{len(keys)} tensors are {what}: {keys[0]}" for what, keys in found.items() if keys]
     if faults:
         raise errors.WeightsMismatch(
-            f"{weights.path} does not fit {name}: {len(faults)} of {len(expected)} tensors.",
-            why="\n  ".join(faults[:3]),
+            f"{str(weights.path)!r} does not fit {name}.",
+            why="\n  ".join(faults),
             do=f"xzoo show {name}  says which files it takes",
         )
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _all_tensors(network: nn.Module) -> list[Tensor]:

@@ -14,5 +14,10 @@ VERSION = 1
 
 
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a flat state dict: upstream keeps timm's names under ``model.``, plain timm has no prefix."""
-    return {"backbone." + name.removeprefix("model."): tensor for name, tensor in state.items()}
+    """Rename a flat state dict: upstream keeps timm's names under ``model.``, plain timm has no prefix.
+
+    Names that are ours already stay, so that a file that lacks some is told what it lacks.
+    """
+    return {
+        "backbone." + name.removeprefix("model.").removeprefix("backbone."): tensor for name, tensor in state.items()
+    }

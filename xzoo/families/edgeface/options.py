@@ -31,7 +31,7 @@ class Options:
     variant: Literal["base", "s_gamma_05", "xs_gamma_06", "xs", "xxs"] = field(
         metadata={"help": "size of the network", "choices": tuple(VARIANTS)}
     )
-    embedding: int = field(default=512, metadata={"help": "length of the embedding", "min": 1})
+    embedding: int = field(default=512, metadata={"help": "length of the embedding", "min": 1, "max": 65536})
     drop_path: float = field(
         default=0.0, metadata={"help": "stochastic depth in training; 0 is the published setting", "min": 0, "max": 0.9}
     )

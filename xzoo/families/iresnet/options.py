@@ -23,7 +23,7 @@ class Options:
     variant: Literal["ir_18", "ir_34", "ir_50", "ir_101", "ir_se_50"] = field(
         metadata={"help": "depth of the network", "choices": tuple(UNITS)}
     )
-    embedding: int = field(default=512, metadata={"help": "length of the embedding", "min": 1})
+    embedding: int = field(default=512, metadata={"help": "length of the embedding", "min": 1, "max": 65536})
     dropout: float = field(
         default=0.4, metadata={"help": "dropout before the embedding, in training only", "min": 0, "max": 0.95}
     )
