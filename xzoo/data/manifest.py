@@ -114,7 +114,7 @@ class Manifest:
             MissingFile: If there is nothing at ``path``.
             MissingExtra: If pyarrow is needed and not installed.
         """
-        table = _read_table(Path(path))
+        table = _read_table(path)
         rows, faults = _checked(table, deep=False)
         if faults:
             count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
@@ -137,7 +137,7 @@ class Manifest:
             MissingFile: If there is nothing at ``path``.
             MissingExtra: If pyarrow is needed and not installed.
         """
-        table = _read_table(Path(path))
+        table = _read_table(path)
         rows, faults = _checked(table, deep=deep)
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for row in rows:
@@ -200,9 +200,7 @@ class Manifest:
             if (splits is None or row.split in splits) and (spectra is None or row.spectrum in spectra)
         ]
         if samples is not None:
-            first, last = samples
-            if first < 1 or (last is not None and last < first):
-                raise OptionError(f"samples={samples!r}", why="samples are counted from 1, first to last")
+            first, last = _first_to_last(samples)
             rows = [row for number, row in _numbered(rows) if first <= number and (last is None or number <= last)]
         if not rows:
             wanted = {"split": split, "spectrum": spectrum, "samples": samples}
@@ -268,11 +266,14 @@ class _Table:
     notes: list[str] = field(default_factory=list)
 
 
-def _read_table(path: Path) -> _Table:
-    if path.is_dir():
+def _read_table(source: str | Path) -> _Table:
+    from xzoo.hub import as_path
+
+    path = as_path(source, "manifest")
+    if os.path.isdir(path):  # unlike Path.is_dir, quiet where the name is too long for a file
         listed = path / "manifest.csv"
         return _read_csv(listed) if listed.is_file() else _read_folder(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise MissingFile(f"no manifest {str(path)!r}", exists="a .csv, a .parquet, or a folder subject/SPECTRUM/image")
     reader = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
     if reader is None:
@@ -515,6 +516,13 @@ def _numbered(rows: Iterable[Row]) -> Iterator[tuple[int, Row]]:
     for row in rows:
         seen[row.subject, row.spectrum] += 1
         yield seen[row.subject, row.spectrum], row
+
+
+def _first_to_last(samples: tuple[int, int | None]) -> tuple[int, int | None]:
+    match samples:
+        case (int() as first, int() | None as last) if first >= 1 and (last is None or last >= first):
+            return first, last
+    raise OptionError(f"samples={samples!r}", why="samples are counted from 1: (first, last), or (first, None)")
 
 
 def _held(rows: Iterable[Row]) -> dict[str | None, Counter[str]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from xzoo.hub.check import Fact, verify
 from xzoo.hub.conversion import converted
-from xzoo.hub.files import atomic_write, cache_dir, sha256_of
+from xzoo.hub.files import as_path, atomic_write, cache_dir, sha256_of
 from xzoo.hub.licences import check_licence
 from xzoo.hub.sources import Weights, fetch, locate
 from xzoo.hub.tensors import flatten_checkpoint, read, write
@@ -21,6 +21,7 @@ from xzoo.hub.tensors import flatten_checkpoint, read, write
 __all__ = [
     "Fact",
     "Weights",
+    "as_path",
     "atomic_write",
     "cache_dir",
     "check_licence",

@@ -17,13 +17,30 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 
 
+def as_path(value: str | Path, argument: str) -> Path:
+    """Return an argument as a path, ``~`` expanded.
+
+    An empty text would silently mean the working folder, and is what a shell makes of a variable
+    that is not set; it is refused.
+
+    Raises:
+        OptionError: It is empty, or neither a string nor a path.
+    """
+    if not isinstance(value, str | os.PathLike) or not str(value).strip():
+        shown = repr(value) if isinstance(value, str) or value is None else f"<{type(value).__name__}>"
+        raise OptionError(
+            f"{argument}={shown}", why="It is no path.", do=f"give {argument} the path of a file or folder"
+        )
+    return Path(os.path.expanduser(value))
+
+
 def cache_dir() -> Path:
     """Return the folder of the lock file and of converted checkpoints.
 
     It is ``$XZOO_CACHE``, or ``~/.cache/xzoo``. Files from the Hub stay in
     huggingface_hub's own cache, where other programs find them too.
     """
-    return Path(os.environ.get("XZOO_CACHE") or "~/.cache/xzoo").expanduser()
+    return Path(os.path.expanduser(os.environ.get("XZOO_CACHE") or "~/.cache/xzoo"))
 
 
 def sha256_of(path: str | Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xzoo.errors import HashMismatch, MissingFile, OptionError, nearest, problems
 from xzoo.hub import lock, remote
-from xzoo.hub.files import sha256_of, unreadable
+from xzoo.hub.files import as_path, sha256_of, unreadable
 from xzoo.hub.licences import check_licence, refuse_licence
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def locate(pretrained: str | Path, *, allow_licences: str | Iterable[str] | None
         source = HubSource.parse(text)
         refuse_licence(text, "unknown", allow_licences)
         return _from_hub(text, _hub_command(source), None)
-    path = _local(Path(text).expanduser())
+    path = _local(as_path(text, "pretrained"))
     return Weights(path, None, str(path), None, _is_foreign(path))
 
 

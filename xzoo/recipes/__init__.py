@@ -31,6 +31,12 @@ def text(name: str | Path) -> str:
         NotFound: No recipe has that name.
         MissingFile: There is no such file.
     """
+    if not isinstance(name, str | Path):
+        raise errors.OptionError(
+            f"recipe=<{type(name).__name__}>",
+            why="It is a name, a YAML file, or what xzoo.recipes.load returned.",
+            exists=", ".join(names()[:3]),
+        )
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if str(name) not in names():

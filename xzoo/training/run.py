@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xzoo import errors
+from xzoo import errors, hub
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +56,13 @@ class Run:
             MissingFile: There is no run folder.
             RunError: The run was not finished, or its ``run.json`` is damaged.
         """
-        facts = read_facts(Path(folder))
-        _finished(Path(folder), facts)
-        return cls(Path(folder), _report(facts["before"]), _report(facts["after"]))
+        path = hub.as_path(folder, "folder")
+        facts = read_facts(path)
+        _finished(path, facts)
+        try:
+            return cls(path, _report(facts["before"]), _report(facts["after"]))
+        except errors.EvaluationError as fault:
+            raise errors.RunError(f"the report in {str(path / FACTS)!r} cannot be read.", why=fault.why) from fault
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -98,9 +102,24 @@ def read_facts(folder: Path) -> dict[str, Any]:
         ) from fault
     except (OSError, ValueError) as fault:
         raise errors.RunError(f"{str(folder / FACTS)!r} cannot be read.", why=str(fault)) from fault
-    if not isinstance(facts, dict) or not {"state", "base", "settings", "before", "after"} <= facts.keys():
-        raise errors.RunError(f"{str(folder / FACTS)!r} is not the file of a run.", why="Its keys are others.")
-    return facts
+    for key, kinds in _SHAPE.items():
+        if not isinstance(facts, dict) or key not in facts or not isinstance(facts[key], kinds):
+            raise errors.RunError(
+                f"{str(folder / FACTS)!r} is not the file of a run.", why=f"Its key {key!r} is missing or wrong."
+            )
+    for key in ("name", "pretrained", "options"):
+        if key not in facts["base"]:
+            raise errors.RunError(f"{str(folder / FACTS)!r} is not complete.", why=f"Its base has no key {key!r}.")
+    return dict(facts)
+
+
+_SHAPE: dict[str, tuple[type, ...]] = {
+    "state": (str,),
+    "base": (dict,),
+    "settings": (dict,),
+    "before": (dict, type(None)),
+    "after": (dict, type(None)),
+}
 
 
 def _finished(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -141,7 +160,7 @@ def load_run(
     from xzoo import adapters
     from xzoo.models import create
 
-    folder = folder.expanduser()
+    folder = hub.as_path(folder, "name")
     facts = read_facts(folder)
     _finished(folder, facts)
     if adapter is not None or options:
