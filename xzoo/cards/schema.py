@@ -419,7 +419,7 @@ def faults(model: type[BaseModel], error: ValidationError, file: str | Path) -> 
         where = tuple(part for part in item["loc"] if not _is_branch(part))
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
         said = _said(model, where, item["type"], item["msg"], item.get("input"), item.get("ctx", {}))
-        lines.append(f"{file}: {key or 'front matter'}: {said}")
+        lines.append(f"{file}: {key or 'front matter'}: {said}" if key or model is CardModel else f"{file}: {said}")
     return list(dict.fromkeys(lines))
 
 
@@ -443,6 +443,8 @@ def _said(
         return f"unknown key{_close(close)}"
     if kind in ("missing", "misfit"):
         return "missing" if kind == "missing" else message
+    if kind in ("model_type", "dict_type"):
+        return f"a table of keys is due, not {given!r}"
     if kind == "literal_error":
         expected = str(context["expected"])
         choices = re.findall(r"'([^']*)'", expected)

@@ -212,6 +212,9 @@ def _not_found(name: str) -> NotFound:
     by_short = {full.rpartition("/")[2]: full for full in every}
     close = [by_short[short] for short in nearest(wanted, by_short)]
     tags = _tag_words(every[close[0]]) if close and every[close[0]].tags else ""
+    broken = next((state.dist for state in plugins() if state.state == "problem"), None)
+    if broken and "/" in name and not close:
+        return NotFound(f"no model {name!r}.", why=f"the plugin {broken} could not be read", do="xzoo plugins")
     return NotFound(
         f"no model {name!r}.",
         why=f"close: {', '.join(close)}" if close else "nothing has a name like it",
@@ -279,6 +282,8 @@ def register(
         raise OptionError(f"cannot register {name!r}.", why="a built-in model has that name", do="choose another")
     if full in _session and not replace:
         raise OptionError(f"{full!r} is registered already.", do="choose another name, or say replace=True")
+    if options is not None:
+        _table("options", options)
     entry = Card(
         name=full,
         kind="backbone",
@@ -293,7 +298,7 @@ def register(
         tags={},
         default_tag=None,
         licence={"code": "NOASSERTION", "weights": "none", "data": "none"},
-        facts={"input": _input(input or {})},
+        facts={"input": _input({} if input is None else input)},
         prose="",
         origin="session",
         build=build,
@@ -303,6 +308,7 @@ def register(
 
 
 def _input(given: Mapping[str, Any]) -> dict[str, Any]:
+    _table("input", given)
     for key in given:
         if key not in FACE_CROP:
             close = nearest(key, FACE_CROP) or list(FACE_CROP)
@@ -310,11 +316,21 @@ def _input(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**FACE_CROP, **given}
 
 
+def _table(argument: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise OptionError(f"{argument}={given!r} is no table.", do=f"give {argument} a dict of names and values")
+
+
 def _signature(name: str, build: Callable[..., Any]) -> dict[str, dict[str, Any]]:
     import inspect
 
     rows = {}
-    for parameter in inspect.signature(build).parameters.values():
+    try:
+        parameters = inspect.signature(build).parameters.values()
+    except (TypeError, ValueError) as cause:
+        why = "build does not tell its options: it is not written in Python"
+        raise OptionError(f"cannot register {name!r}.", why=why, do="give options={'width': 32, ...}") from cause
+    for parameter in parameters:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             why = f"{str(parameter)!r} in the signature of build hides the options"
         elif parameter.default is parameter.empty:

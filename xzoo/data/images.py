@@ -7,6 +7,7 @@ change embeddings without a word, so every image enters the zoo through
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,7 +103,11 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         if file.is_dir():
             raise ImageError(f"cannot read image {label}", why="it is a folder", do="name a file in it")
         if not file.is_file():
-            raise MissingFile(f"no image file {label}")
+            raise MissingFile(
+                f"no image file {label}",
+                why="there is no such file",
+                do="check the path; it is seen from " + os.getcwd(),
+            )
         if file.stat().st_size == 0:
             raise ImageError(f"cannot read image {label}", why="the file is empty (0 bytes)")
         with Image.open(file) as image:
@@ -159,7 +164,6 @@ def load_raw(
         ImageError: Naming the first image, in order, that cannot be used.
         MissingFile: If one of the files is gone.
     """
-    import os
     from concurrent.futures import ThreadPoolExecutor
 
     import torch
@@ -240,8 +244,9 @@ def _from_tensor(tensor: Any) -> npt.NDArray[Any]:
             why="torch tensors are [C, H, W] with 1, 3 or 4 channels",
             do="tensor.permute(2, 0, 1)" if shape[2] in _CHANNELS else "",
         )
-    tensor = tensor.detach().cpu()
-    values = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    with _decoding(label):  # a sparse, quantised or meta tensor has no pixels to hand out
+        tensor = tensor.detach().cpu()
+        values = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     if values.ndim == 3:
         _refuse_two_readings(shape, label)
         values = values.transpose(1, 2, 0)

@@ -56,15 +56,14 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         """Refuse values that no network can mean."""
-        whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in self.size)
-        if len(self.size) != 3 or self.size[0] != 3 or not whole:
+        if not _three(self.size, int) or self.size[0] != 3 or min(self.size) < 1:
             raise OptionError(f"size={self.size!r}", why="an input is (3, height, width) in pixels")
         if self.colour not in ("RGB", "BGR"):
             raise OptionError(f"colour={self.colour!r}", exists="RGB, BGR")
         if self.interpolation not in FILTERS:
             raise OptionError(f"interpolation={self.interpolation!r}", exists=", ".join(FILTERS))
         for key, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+            if not _three(values, int, float) or not all(math.isfinite(value) for value in values):
                 raise OptionError(f"{key}={values!r}", why="one finite number for each of three channels is needed")
         if min(self.std) <= 0:
             raise OptionError(f"std={self.std!r}", why="a standard deviation is above zero")
@@ -81,11 +80,12 @@ class Preprocess:
             raise CardError(f"card {card.name!r} does not say what its network takes", do="add input: {size: ...}")
         known: dict[str, Any] = {key: stated[key] for key in ("size", "mean", "std") if key in stated}
         try:
-            known = {key: tuple(value) for key, value in known.items()}
+            known = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
             known |= {key: stated[key] for key in ("colour", "interpolation") if key in stated}
             return cls(**known)
-        except (OptionError, TypeError) as fault:
-            raise CardError(f"card {card.name!r}: input: {fault}") from fault
+        except OptionError as fault:
+            asked = f"card {card.name!r}: input: {fault.asked}"
+            raise CardError(asked, why=fault.why, exists=fault.exists, do=fault.do) from fault
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> torch.Tensor:
         """Return ``float32 [B, 3, H, W]`` on the CPU, ready for the network."""
@@ -153,6 +153,14 @@ class Preprocess:
         mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1)
         return pixels.to(torch.float32).div_(255.0).sub_(mean).div_(std)
+
+
+def _three(values: object, *kinds: type) -> bool:
+    return (
+        isinstance(values, tuple | list)
+        and len(values) == 3
+        and all(isinstance(value, kinds) and not isinstance(value, bool) for value in values)
+    )
 
 
 def _as_sequence(images: ImageLike | Iterable[ImageLike]) -> Sequence[ImageLike]:

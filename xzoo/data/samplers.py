@@ -185,8 +185,8 @@ class PairSampler(_Sampler):
     ) -> None:
         """Group the rows and start at step 0."""
         self.size = _whole(batch, "batch", 1)
-        if not 0 <= positive <= 1:
-            raise OptionError(f"positive={positive!r}", why="a probability lies in 0..1")
+        if not isinstance(positive, int | float) or not 0 <= positive <= 1:
+            raise OptionError(f"positive={positive!r}", why="a probability is a number in 0..1")
         self.positive = float(positive)
         super().__init__(manifest, source, targets, seed, pooled=True, settings=(batch, self.positive))
         if self.positive < 1 and len(self.subjects) < 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -135,8 +135,8 @@ class Embedder(nn.Module):
         """
         from xzoo.adapters import route
 
-        if batch_size < 1:
-            raise errors.OptionError(f"batch_size={batch_size}", why="A batch holds at least one image.")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise errors.OptionError(f"batch_size={batch_size!r}", why="It is a whole number of images, from 1.")
         raw = self._raw(images)
         bands = _bands(spectrum, len(raw))
         where = next(self.parameters())
@@ -207,12 +207,13 @@ def _bands(spectrum: str | Sequence[str | None] | None, count: int) -> list[str 
 
     if spectrum is None:
         return None
-    bands: list[str | None] = [spectrum] * count if isinstance(spectrum, str) else list(spectrum)
+    every = isinstance(spectrum, str) or not isinstance(spectrum, Iterable)
+    bands: list[Any] = [spectrum] * count if every else list(spectrum)
     if len(bands) != count:
         raise errors.OptionError(
             f"{len(bands)} spectra for {count} images", why="Give one band for all images, or one for each."
         )
     for band in bands:
         if band is not None and band not in SPECTRA:
-            raise errors.OptionError(f"spectrum {band!r}", why="It is not a spectral band.", exists=", ".join(SPECTRA))
+            raise errors.OptionError(f"spectrum={band!r}", why="It is not a spectral band.", exists=", ".join(SPECTRA))
     return bands

@@ -210,7 +210,7 @@ class Recipe(Closed):
                 if not isinstance(branch, dict) or not (key in branch or parents[-1:] == ["options"]):
                     raise _nowhere(self.recipe, place, key, branch)
                 branch[key] = value
-        return check(tree, f"{self.recipe} with {dict(changes)!r}")
+        return check(tree, f"recipe {self.recipe!r}")
 
 
 def _branches(node: Any, parents: Sequence[str], place: str) -> Iterator[Any]:
