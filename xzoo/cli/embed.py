@@ -71,6 +71,8 @@ def _files(images: tuple[str, ...]) -> list[str]:
     found: list[str] = []
     for name in images:
         path = Path(name)
+        if not path.exists():
+            raise MissingFile(f"no image file {name!r}.")  # said before weights are fetched
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         inside = [file for file in inside if file == path or file.suffix.lower() in SUFFIXES]
         if not inside:
