@@ -26,8 +26,9 @@ Labels = Literal["none", "match", "subject"]
 class Loss(NamedTuple):
     """Where a loss lives and which labels it is given.
 
-    ``labels`` is ``"match"`` (``[B]``, 1 where source and target show the same
-    subject), ``"subject"`` (``[B]``, the subject's number) or ``"none"``.
+    ``labels`` is ``"match"`` (``labels`` ``[B]``, 1 where source and target show
+    the same subject), ``"subject"`` (``labels`` and ``target_labels``, the number
+    of each row's subject) or ``"none"``.
     """
 
     module: str

@@ -26,7 +26,9 @@ def contrastive_cosine(source: Tensor, target: Tensor, *, labels: Tensor, margin
     return F.cosine_embedding_loss(source, target, 2 * labels.to(source.dtype) - 1, margin=margin)
 
 
-def infonce(source: Tensor, target: Tensor, *, labels: Tensor, temperature: float = 0.07) -> Tensor:
+def infonce(
+    source: Tensor, target: Tensor, *, labels: Tensor, target_labels: Tensor | None = None, temperature: float = 0.07
+) -> Tensor:
     """Pick a row's partners out of the batch, in both directions.
 
     With unit vectors and ``s_ij = cos(target_i, source_j) / temperature``:
@@ -35,13 +37,15 @@ def infonce(source: Tensor, target: Tensor, *, labels: Tensor, temperature: floa
     multi-positive InfoNCE of PACT (George, Unal and Marcel, SynThermFace, 2026).
 
     Args:
-        source: ``[B, D]``, any length; only directions count.
-        target: ``[B, D]``; row ``i`` shows the same subject as ``source[i]``.
-        labels: ``[B]``, the subject of each row; equal numbers are partners.
+        source: ``[N, D]``, any length; only directions count.
+        target: ``[M, D]``; every row has a partner in ``source``, and the reverse.
+        labels: ``[N]``, the subject of each source row; equal numbers are partners.
+        target_labels: ``[M]``; the same as ``labels`` if not given.
         temperature: Divides the cosines; smaller looks harder at the nearest.
     """
+    others = labels if target_labels is None else target_labels
     scores = F.normalize(target, dim=1) @ F.normalize(source, dim=1).T / temperature
-    partners = scores.masked_fill(labels[:, None] != labels[None, :], -torch.inf)
+    partners = scores.masked_fill(others[:, None] != labels[None, :], -torch.inf)
     across = scores.logsumexp(1) - partners.logsumexp(1)
     down = scores.logsumexp(0) - partners.logsumexp(0)
     return (across.mean() + down.mean()) / 2

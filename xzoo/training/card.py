@@ -69,8 +69,8 @@ def _figures(before: Report | None, after: Report | None) -> list[str]:
     low, high = after.intervals["rank1"]
     where = f"split `{after.split}`" if after.split else "all images"
     return [
-        f"Probe {after.probe} in gallery {after.gallery}, {where}; {after.n_probe} probes, {after.n_gallery} gallery images, "
-        f"{after.n_genuine} genuine and {after.n_impostor} impostor comparisons.",
+        f"Probe {after.probe} in gallery {after.gallery}, {where}; {after.n_probe} probes, "
+        f"{after.n_gallery} gallery images, {after.n_genuine} genuine and {after.n_impostor} impostor comparisons.",
         "",
         "| figure | base | adapted |",
         "|---|---|---|",

@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 
-from xzoo import errors, recipes
+from xzoo import adapters, errors, recipes
 from xzoo.data.manifest import Manifest
+from xzoo.evaluation.protocol import Side, choose
 from xzoo.families.base import Embedder
 from xzoo.recipes.schema import Recipe
 from xzoo.training import engine
-from xzoo.training.holdout import hold_out
+from xzoo.training.holdout import Parts, hold_out
 from xzoo.training.run import FACTS, Run, differences, read_facts
-from xzoo.training.work import SOURCE, Work
+from xzoo.training.work import SOURCE, Work, put_adapter
 
 __all__ = ["finetune"]
 
@@ -86,6 +87,7 @@ def finetune(
     if recipe is None and list(student.groups()) == ["all"]:
         # Somebody's own network: it has no stages to choose from.
         plan = plan.with_({"stages.*.train": {**plan.stages[0].train.model_dump(), "groups": "all"}})
+    _rehearse(student, plan, parts, seed, evaluate)
     settings = {
         "model": student.origin.name,
         "base_sha256": student.weights_sha256,
@@ -135,7 +137,7 @@ def _recipe(
     if lora is not False:
         low_rank = plan.lora.train.model_dump()
         if lora is not True:
-            low_rank["lora"] = {**low_rank["lora"], "rank": lora, "alpha": 2.0 * lora}
+            low_rank["lora"] = {**low_rank["lora"], "rank": lora, "alpha": 2.0 * lora if isinstance(lora, int) else 0.0}
         changes |= {"stages.*.train": low_rank, "stages.*.optimiser.lr": plan.lora.lr}
     if batch is not None:
         changes["stages.*.batch.size"] = batch
@@ -186,6 +188,19 @@ def _student(
             f"pretrained={pretrained!r} for a network that is built already", do="xzoo.create(name, pretrained=...)"
         )
     return copy.deepcopy(model)
+
+
+def _rehearse(student: Embedder, plan: Recipe, parts: Parts, seed: int, measured: bool) -> None:
+    """Find what does not fit together before anything is written."""
+    for stage in plan.stages:
+        engine.draw(stage, parts.train, SOURCE, seed)
+    for spectrum in parts.probes(SOURCE) if measured else ():
+        choose(parts.manifest, Side(SOURCE), Side(spectrum), parts.evaluated)
+    fresh = not student.adapters
+    with torch.random.fork_rng():
+        adapter = put_adapter(student, plan.stages[0].train)
+    if fresh:
+        adapters.detach(student, adapter.name)
 
 
 # --- the folder --------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import NamedTuple
 
 from xzoo import errors
+from xzoo.catalog.names import SPECTRA
 from xzoo.data.manifest import Manifest
 
 __all__ = ["Parts", "hold_out"]
@@ -27,6 +29,11 @@ class Parts(NamedTuple):
     def train(self) -> Manifest:
         """The images that are trained on."""
         return self.manifest.select(split=TRAIN)
+
+    def probes(self, source: str) -> list[str]:
+        """Return the spectra to compare with ``source``, the one with most images first."""
+        bands = [row.spectrum for row in self.manifest.rows if row.split == self.evaluated and row.spectrum != source]
+        return sorted(dict.fromkeys(bands), key=lambda name: (-bands.count(name), SPECTRA.index(name)))
 
 
 def hold_out(manifest: Manifest) -> Parts:
@@ -59,6 +66,6 @@ def hold_out(manifest: Manifest) -> Parts:
             do="add subjects, or a column split with train and test",
         )
     held = set(sorted(inside.subjects, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
-    rows = tuple(row._replace(split=HELD_OUT if row.subject in held else TRAIN) for row in inside.rows)
+    rows = tuple(replace(row, split=HELD_OUT if row.subject in held else TRAIN) for row in inside.rows)
     note = f"{count} of {len(inside.subjects)} subjects, chosen by the hash of their names, were held out of training."
     return Parts(Manifest(rows, manifest.root), HELD_OUT, note)

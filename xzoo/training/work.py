@@ -23,13 +23,13 @@ from xzoo import adapters, errors, hub
 from xzoo.adapters import AttachedAdapter, LoraOptions, NormsOptions
 from xzoo.adapters.base import owned
 from xzoo.evaluation import Report, evaluate
-from xzoo.families.base import Embedder
+from xzoo.families.base import Embedder, Plain
 from xzoo.recipes.schema import Recipe, Train
 from xzoo.training import card, checkpoint, engine, plots
 from xzoo.training.holdout import Parts
 from xzoo.training.run import ADAPTER, BASE, FACTS, Run, write_json, write_text
 
-__all__ = ["SOURCE", "Work"]
+__all__ = ["SOURCE", "Work", "put_adapter"]
 
 SOURCE = "VIS"
 """The spectrum that published networks know; the others are brought to it."""
@@ -101,7 +101,9 @@ class Work:
                     why="The adapter is bound to weights that are in no file.",
                     do="start from the network without its adapter",
                 )
-            hub.write({name: tensor.cpu() for name, tensor in student.state_dict().items()}, self.folder / BASE)
+            # A plain network is known to its file by its own names, without the wrapper's.
+            bare = student.network if isinstance(student, Plain) else student
+            hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / BASE)
             student.weights, student._fingerprint, pretrained = hub.locate(self.folder / BASE), None, BASE
         return {
             "name": student.origin.name,
@@ -143,13 +145,12 @@ class Work:
     # --- figures -----------------------------------------------------------------------------------
 
     def _measure(self, when: str) -> Report | None:
-        """Compare every other spectrum with the source; the one with most probes is the headline."""
+        """Compare every other spectrum with the source; the first is the headline."""
         if not self.measured:
             return None
         data = self.parts.manifest
-        rows = [row.spectrum for row in data.rows if row.split == self.parts.evaluated and row.spectrum != SOURCE]
         reports = []
-        for spectrum in dict.fromkeys(sorted(rows, key=lambda name: (-rows.count(name), name))):
+        for spectrum in self.parts.probes(SOURCE):
             report = evaluate(self.student, data, gallery=SOURCE, probe=spectrum, split=self.parts.evaluated)
             reports.append(report)
             self._log({"step": self.done, "evaluation": when, **report.to_dict()})
@@ -162,7 +163,7 @@ class Work:
         student, saved = self.student, self.saved
         images = engine.Images(self.parts.train, student)
         teacher = engine.frozen_copy(student)
-        adapter = _adapter(student, self.plan.stages[0].train)
+        adapter = put_adapter(student, self.plan.stages[0].train)
         self.facts["adapter"] = {"kind": adapter.kind, "parameters": adapter.parameters}
         self._rewind(saved)
         total = self.plan.steps
@@ -266,7 +267,7 @@ def _ctrl_c() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _adapter(student: Embedder, train: Train) -> AttachedAdapter:
+def put_adapter(student: Embedder, train: Train) -> AttachedAdapter:
     """Put a fresh adapter on the student, or train on the one that it brings."""
     kind, options = _wanted(train)
     if not student.adapters:

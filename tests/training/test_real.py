@@ -1,0 +1,63 @@
+"""What the recipes reach on real images with published weights; slow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import xzoo
+from xzoo import recipes
+from xzoo.training import finetune
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("lora", "least"), [(False, 0.90), (True, 0.80)], ids=["norms", "lora"])
+def test_roadscene_is_learnt_in_at_most_150_steps(
+    lora: bool, least: float, real_data: Path, real_weights: Path, tmp_path: Path
+) -> None:
+    recipe = recipes.load("cross_spectral_contrastive")
+    assert recipe.steps <= 150
+    run = finetune(
+        "edgeface_xxs",
+        real_data / "roadscene",
+        recipe=recipe,
+        lora=lora,
+        pretrained=real_weights / "edgeface_xxs_q.pt",
+        output=tmp_path / "run",
+    )
+    assert run.before is not None and run.after is not None
+    assert (run.after.probe, run.after.gallery, run.after.split) == ("LWIR", "VIS", "test")
+    assert run.before.rank1 == pytest.approx(0.04)
+    assert run.after.rank1 >= least
+    again = xzoo.evaluate(run.folder, real_data / "roadscene", split="test")
+    assert (again.rank1, again.auc, again.eer_threshold) == (run.after.rank1, run.after.auc, run.after.eer_threshold)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("weight", [1.0, 0.0], ids=["self-distillation", "without it"])
+def test_self_distillation_keeps_visible_recognition(
+    weight: float, real_data: Path, real_weights: Path, tmp_path: Path
+) -> None:
+    faces = real_data / "orl_pseudo_lwir"
+    run = finetune(
+        "edgeface_xxs",
+        faces,
+        recipe=recipes.load("xedgeface").with_({"stages.adapt.losses.cosine.weight": weight}),
+        steps=60,
+        batch=40,
+        pretrained=real_weights / "edgeface_xxs_q.pt",
+        output=tmp_path / "run",
+        evaluate=False,
+    )
+    lwir, vis = (
+        xzoo.evaluate(run.model, faces, gallery="VIS:1-2", probe=probe, split="test", templates=True).rank1
+        for probe in ("LWIR:3-", "VIS:3-")
+    )
+    if weight:
+        assert lwir >= 0.75
+        assert vis >= 0.934
+    else:
+        assert vis < 0.80
