@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from xzoo import errors
+from xzoo import errors, hub
 from xzoo.adapters import base, lora, norms  # noqa: F401  (lora and norms register themselves)
 from xzoo.adapters import folder as disk
 from xzoo.adapters.base import AttachedAdapter, Kind, find, register_kind, switch
@@ -120,7 +120,8 @@ def attach(
         NotFound: Nobody offers its kind.
         OptionError: The name or the spectrum is taken.
     """
-    path = _path(folder)
+    base.zoo_model(model)
+    path = hub.as_path(folder, "folder")
     stored = disk.read(path)
     disk.bind(model, stored, path)
     return base.install(
@@ -184,7 +185,7 @@ def save(model: Embedder, name: str, folder: str | Path, *, card_text: str | Non
         OptionError: ``folder`` is no path, or a file.
         DiskFull: There was no room.
     """
-    path = _path(folder)
+    path = hub.as_path(folder, "folder")
     disk.write(model, find(model, name), path, card_text)
     return path
 
@@ -258,12 +259,6 @@ def route(model: Embedder, images: Tensor, spectra: Sequence[str | None]) -> Ten
     order = torch.tensor([index for chosen in rows.values() for index in chosen], device=images.device)
     embeddings: Tensor = torch.cat(parts)[order.argsort()]
     return embeddings
-
-
-def _path(folder: object) -> Path:
-    if not isinstance(folder, str | Path) or not str(folder):
-        raise errors.OptionError(f"folder={folder!r}", why="It is not a path.", do='folder="my_adapter"')
-    return Path(folder).expanduser()
 
 
 def _serving(model: Embedder, spectra: Sequence[str | None], count: int) -> list[str | None]:

@@ -37,6 +37,7 @@ __all__ = [
     "owned",
     "register_kind",
     "switch",
+    "zoo_model",
 ]
 
 Slot: TypeAlias = nn.Module | Tensor
@@ -223,12 +224,26 @@ def switch(model: Embedder, name: str | None) -> None:
         _turn(model, wanted, on=True)
 
 
+def zoo_model(model: object) -> None:
+    """Check that adapters can be put on ``model``.
+
+    Raises:
+        OptionError: It is something else than a network of the zoo, such as a name.
+    """
+    if not isinstance(getattr(model, "adapters", None), dict):
+        shown = repr(model) if isinstance(model, str) else f"<{type(model).__name__}>"
+        raise errors.OptionError(
+            f"model={shown}", why="Adapters are put on a network of the zoo.", do="model = xzoo.create(name)"
+        )
+
+
 def find(model: Embedder, name: str) -> AttachedAdapter:
     """Return an attached adapter by name.
 
     Raises:
         NotFound: No such adapter is attached.
     """
+    zoo_model(model)
     if not isinstance(name, str) or name not in model.adapters:
         close = errors.nearest(str(name), model.adapters) or sorted(model.adapters)[:3]
         raise errors.NotFound(
@@ -290,6 +305,7 @@ def install(
         trainable: Whether its parameters take gradients.
         weights: Fills the adapter, which is then built empty. Where it raises, the model is left as it was.
     """
+    zoo_model(model)
     free_name(model, name, spectrum)
     before = next((other.name for other in model.adapters.values() if other.on), None)
     switch(model, None)

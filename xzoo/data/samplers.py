@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["BalancedSampler", "Batch", "PairSampler"]
 
 
+SEEDS = 2**63 - 1
+"""The largest seed that every generator takes, torch's and numpy's."""
+
+
 class Batch(NamedTuple):
     """The images of one step, as places in ``manifest.rows``.
 
@@ -65,7 +69,7 @@ class _Sampler:
                 raise OptionError(f"no spectrum {word!r}", exists=" ".join(SPECTRA))
         if source in self.targets:
             raise OptionError(f"spectrum {source!r} is both source and target", do="name other targets")
-        self.seed, self.step = _whole(seed, "seed", 0), 0
+        self.seed, self.step = _whole(seed, "seed", 0, SEEDS), 0
 
         self._label = manifest.labels
         spectrum = np.array([row.spectrum for row in manifest.rows], dtype=str)
@@ -285,7 +289,8 @@ class BalancedSampler(_Sampler):
         return np.concatenate(rounds)[: self.images]
 
 
-def _whole(value: int, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise OptionError(f"{name}={value!r}", why=f"{name} is a whole number from {least}")
+def _whole(value: int, name: str, least: int, most: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        to = "" if most is None else f" to {most}"
+        raise OptionError(f"{name}={value!r}", why=f"{name} is a whole number from {least}{to}")
     return value

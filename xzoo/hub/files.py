@@ -29,7 +29,7 @@ def as_path(value: str | Path, argument: str) -> Path:
     if not isinstance(value, str | os.PathLike) or not str(value).strip():
         shown = repr(value) if isinstance(value, str) or value is None else f"<{type(value).__name__}>"
         raise OptionError(
-            f"{argument}={shown}", why="It is no path.", do=f"give {argument} the path of a file or folder"
+            f"{argument}={shown}", why="It is not a path.", do=f"give {argument} the path of a file or folder"
         )
     return Path(os.path.expanduser(value))
 
