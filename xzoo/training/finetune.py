@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from xzoo import adapters, errors, recipes
+from xzoo import adapters, errors, hub, recipes
 from xzoo.data.manifest import Manifest
 from xzoo.evaluation.protocol import Side, choose
 from xzoo.families.base import Embedder
@@ -96,7 +96,7 @@ def finetune(
         "recipe": plan.model_dump(mode="json"),
     }
 
-    folder = _free(student, plan) if output is None else Path(output).expanduser()
+    folder = _free(student, plan) if output is None else hub.as_path(output, "output")
     found = _open(folder, settings, resume)
     if found is not None and found["state"] == "done":
         return Run.open(folder)
@@ -134,10 +134,12 @@ def _recipe(
     """Return the recipe with the caller's wishes in it."""
     plan = recipe if isinstance(recipe, Recipe) else recipes.load(DEFAULT_RECIPE if recipe is None else recipe)
     changes: dict[str, Any] = {}
+    if not isinstance(lora, int) or (lora < 1 and lora is not False):
+        raise errors.OptionError(f"lora={lora!r}", why="It is True, False, or a rank: a whole number from 1.")
     if lora is not False:
         low_rank = plan.lora.train.model_dump()
         if lora is not True:
-            low_rank["lora"] = {**low_rank["lora"], "rank": lora, "alpha": 2.0 * lora if isinstance(lora, int) else 0.0}
+            low_rank["lora"] = {**low_rank["lora"], "rank": lora, "alpha": 2.0 * lora}
         changes |= {"stages.*.train": low_rank, "stages.*.optimiser.lr": plan.lora.lr}
     if batch is not None:
         changes["stages.*.batch.size"] = batch
@@ -194,7 +196,14 @@ def _rehearse(student: Embedder, plan: Recipe, parts: Parts, seed: int, measured
     """Find what does not fit together before anything is written."""
     for stage in plan.stages:
         engine.draw(stage, parts.train, SOURCE, seed)
-    for spectrum in parts.probes(SOURCE) if measured else ():
+    probes = parts.probes(SOURCE)
+    if measured and not probes:
+        raise errors.DataError(
+            f"split {parts.evaluated!r} of {str(parts.manifest.root)!r} has {SOURCE} images alone.",
+            why="Figures are taken by comparing other spectra with them.",
+            do="add images of another spectrum to it, or evaluate=False",
+        )
+    for spectrum in probes if measured else ():
         choose(parts.manifest, Side(SOURCE), Side(spectrum), parts.evaluated)
     fresh = not student.adapters
     with torch.random.fork_rng():
