@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import struct
 from collections.abc import Mapping
@@ -49,7 +50,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 
 def write(state: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors as a safetensors file, whole or not at all.
+    """Write tensors as a safetensors file, whole or not at all; the same tensors give the same bytes.
 
     Tensors that share memory are written once each.
 
@@ -62,11 +63,24 @@ def write(state: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, 
     try:
         with atomic_write(path) as part:
             save_file(_separate(state), part, metadata=dict(metadata) if metadata else None)
+            _sort_metadata(part)
     except SafetensorError as error:
         # safetensors writes in Rust: a full disk comes back as text, without an errno.
         if "No space left" in str(error):
             raise disk_full(path) from error
         raise
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order: the library writes it in that of a hash table."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        if len(header.get("__metadata__", ())) > 1:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def read_foreign(path: str | Path) -> dict[str, Tensor]:
