@@ -83,9 +83,14 @@ def plain_loop(base: Embedder, images: Tensor, sampler: PairSampler, batch: int)
 def engine_loop(base: Embedder, manifest: Manifest, batch: int) -> Iterator[None]:
     """Train the same by the engine."""
     plan = recipes.load("xedgeface").with_(
-        {"stages.*.train": {"lora": {"rank": 8}}, "stages.*.optimiser.lr": 1e-3, "stages.*.batch.size": batch}
+        {
+            "stages.*.train": {"lora": {"rank": 8}},
+            "stages.*.optimiser": {"lr": 1e-3, "clip": 5.0},
+            "stages.*.batch.size": batch,
+            "stages.*.steps": 10**9,
+        }
     )
-    stage = plan.with_({"stages.*.steps": 10**9}).stages[0]
+    stage = plan.stages[0]
     images, teacher = engine.Images(manifest, base), engine.frozen_copy(base)
     adapters.add(base, "lora", rank=8)
     steps = engine.run(engine.begin(stage, base, images, teacher=teacher, source="VIS", seed=0))

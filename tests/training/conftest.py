@@ -15,6 +15,7 @@ from xzoo import recipes
 from xzoo.data.manifest import Manifest
 from xzoo.families.base import Embedder
 from xzoo.recipes.schema import Recipe
+from xzoo.training import plots
 
 SIDE = 16
 
@@ -29,6 +30,18 @@ def build_toy(width: int = 8) -> nn.Module:
         nn.LayerNorm(width * (SIDE // 4) ** 2),
         nn.Linear(width * (SIDE // 4) ** 2, 16),
     )
+
+
+@pytest.fixture
+def painted() -> None:
+    """Ask for this to have pictures drawn."""
+
+
+@pytest.fixture(autouse=True)
+def _unpainted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out pictures, which take longer than all the rest of a toy run."""
+    if "painted" not in request.fixturenames:
+        monkeypatch.setattr(plots, "picture", lambda *_: None)
 
 
 @pytest.fixture

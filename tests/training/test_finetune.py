@@ -36,7 +36,7 @@ def weights_of(folder: Path) -> bytes:
 
 
 def test_the_folder_holds_recipe_metrics_adapter_card_picture_and_facts(
-    toy: Embedder, people: Path, recipe: Recipe, tmp_path: Path
+    painted: None, toy: Embedder, people: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     run = finetune(toy, people, recipe=recipe, output=tmp_path / "run")
     names = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
@@ -138,7 +138,7 @@ def test_epochs_count_source_images(toy: Embedder, people: Path, recipe: Recipe,
 
 
 def test_without_matplotlib_the_picture_is_skipped_with_a_word(
-    toy: Embedder, people: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    painted: None, toy: Embedder, people: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     run = finetune(toy, people, recipe=recipe, output=tmp_path / "run", evaluate=False)

@@ -113,13 +113,13 @@ class LossTerm(Closed):
 
 
 class Optimiser(Closed):
-    """AdamW, with the gradient's norm clipped at ``clip`` and a schedule of the rate."""
+    """AdamW, a schedule of its rate, and the norm at which the gradient is clipped (null: never)."""
 
     name: Literal["adamw"] = "adamw"
     lr: Positive = 1e-4
     betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.999)
     weight_decay: NotNegative = 0.0
-    clip: Positive = 5.0
+    clip: Positive | None = None
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Annotated[int, Field(ge=0)] = 0
 

@@ -200,7 +200,7 @@ def _step(progress: Progress) -> Step:
 
     progress.optimiser.zero_grad()
     total.backward()
-    norm = nn.utils.clip_grad_norm_(progress.parameters.values(), stage.optimiser.clip)
+    norm = nn.utils.clip_grad_norm_(progress.parameters.values(), stage.optimiser.clip or math.inf)
     if not math.isfinite(total.item()) or not math.isfinite(norm.item()):
         raise _stopped(progress, batch, terms, norm.item())
     progress.optimiser.step()
