@@ -49,11 +49,14 @@ SHAPE_WEIGHT = 4.0
 class Stage(NamedTuple):
     """A stretch of training at one picture size."""
 
+    steps: int
     size: int
-    share: float  # of all steps
+    subjects: int  # per step, two pictures of each in each spectrum
+    rates: tuple[float, float]  # learning rate at the start and the end
 
 
-STAGES = (Stage(48, 0.66), Stage(64, 0.22), Stage(112, 0.12))
+# At first the number of updates counts, so batches are small; later the number of strangers in each does.
+STAGES = (Stage(1500, 64, 16, (1.5e-3, 4e-4)), Stage(350, 112, 24, (6e-4, 0.0)))
 
 
 def main() -> None:
@@ -72,12 +75,12 @@ def main() -> None:
         [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
     )
     chance = torch.Generator().manual_seed(options.seed)
-    bar = tqdm(range(options.steps), unit="step")
+    plan = [stage for stage in STAGES for _ in range(stage.steps)]
+    bar, recent = tqdm(plan, unit="step"), []
     began, seen = time.perf_counter(), 0
-    for step in bar:
-        size = _size(step, options.steps)
-        images, labels = _batch(options, size, chance)
-        rate = options.lr * _schedule(step, options.steps)
+    for step, stage in enumerate(bar):
+        images, labels = _batch(stage.subjects, stage.size, chance)
+        rate = _rate(step)
         for group in optimiser.param_groups:
             group["lr"] = rate
         # Whitened over the batch, embeddings cannot all become one; _settle() moves this into the last layer.
@@ -90,27 +93,17 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         seen += len(images)
+        recent.append((contrast.item(), shape.item()))
         if not math.isfinite(loss.item()):
             raise SystemExit(f"the loss is {loss.item()} at step {step}")
-        if step % 10 == 0 or step == options.steps - 1:
-            seconds = time.perf_counter() - began
-            log.write(
-                event="step",
-                step=step,
-                size=size,
-                lr=round(rate, 7),
-                contrast=round(contrast.item(), 4),
-                shape=round(shape.item(), 4),
-                seconds=round(seconds),
-            )
-            bar.set_postfix(
-                size=size,
-                contrast=f"{contrast.item():.2f}",
-                shape=f"{shape.item():.2f}",
-                images_s=f"{seen / seconds:.0f}",
-            )
+        if (step + 1) % 20 == 0:
+            means = [round(sum(column) / len(recent), 4) for column in zip(*recent, strict=True)]
+            seconds, recent = time.perf_counter() - began, []
+            facts = {"size": stage.size, "contrast": means[0], "shape": means[1]}
+            log.write(event="step", step=step + 1, **facts, lr=round(rate, 7), seconds=round(seconds))
+            bar.set_postfix(**facts, images_s=round(seen / seconds))
 
-    _settle(model, options, chance)
+    _settle(model, chance)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to(torch.float16).contiguous() for name, value in model.state_dict().items()}
     safetensors.torch.save_file(
@@ -138,9 +131,9 @@ def _start(model: Any) -> None:
 
 
 @torch.no_grad()
-def _settle(model: Any, options: argparse.Namespace, chance: torch.Generator, batches: int = 10) -> None:
+def _settle(model: Any, chance: torch.Generator, batches: int = 10) -> None:
     """Fold the whitening of training into the last layer, by the statistics of fresh pictures."""
-    seen = torch.cat([model(_batch(options, 112, chance)[0]) for _ in range(batches)])
+    seen = torch.cat([model(_batch(STAGES[-1].subjects, STAGES[-1].size, chance)[0]) for _ in range(batches)])
     mean, deviation = seen.mean(0), seen.std(0)
     last = model.backbone.head.fc
     last.weight.div_(deviation[:, None])
@@ -208,8 +201,8 @@ def _resize(images: Tensor, side: int) -> Tensor:
     return small.round().clamp(0, 255).to(torch.uint8)
 
 
-def _batch(options: argparse.Namespace, size: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    subjects = torch.randperm(TRAINED_SUBJECTS, generator=chance)[: options.subjects].repeat(2)
+def _batch(count: int, size: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    subjects = torch.randperm(TRAINED_SUBJECTS, generator=chance)[:count].repeat(2)
     parts = []
     for spectrum in ("VIS", "LWIR"):
         samples = torch.randint(1 << 20, subjects.shape, generator=chance)
@@ -251,18 +244,14 @@ def _augment(images: Tensor, chance: torch.Generator) -> Tensor:
     return torch.where(covered[:, None], uniform(0, 1)[:, None, None, None], images)
 
 
-def _size(step: int, steps: int) -> int:
-    done = 0.0
+def _rate(step: int, warm_up: int = 40) -> float:
+    """Return the learning rate of a step: each stage warms up, then falls in a straight line."""
     for stage in STAGES:
-        done += stage.share
-        if step < round(done * steps):
-            return stage.size
-    return STAGES[-1].size
-
-
-def _schedule(step: int, steps: int, warm_up: int = 30) -> float:
-    # Linear decay leaves the last, full-sized pictures a rate they can still learn at.
-    return min((step + 1) / warm_up, (steps - step) / (steps - warm_up))
+        if step < stage.steps:
+            first, last = stage.rates
+            return min((step + 1) / warm_up, 1.0) * (first + (last - first) * step / stage.steps)
+        step -= stage.steps
+    return STAGES[-1].rates[1]
 
 
 def _versions() -> dict[str, object]:
@@ -278,9 +267,6 @@ def _versions() -> dict[str, object]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=520)
-    parser.add_argument("--subjects", type=int, default=40, help="per step, four pictures each")
-    parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "xzoo" / "weights" / f"{NAME}.{TAG}.safetensors")
     parser.add_argument("--log", type=Path, default=ROOT / "scripts" / "logs" / f"{NAME}.{TAG}.jsonl")

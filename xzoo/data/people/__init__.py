@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xzoo.data.people.cameras import CAMERAS
     from xzoo.data.people.files import write
-    from xzoo.data.people.render import faces
+    from xzoo.data.people.render import SPECTRA, faces
 
-__all__ = ["CAMERAS", "faces", "write"]
+__all__ = ["CAMERAS", "SPECTRA", "faces", "write"]
 
-_HOME = {"CAMERAS": "cameras", "faces": "render", "write": "files"}
+_HOME = {"CAMERAS": "cameras", "SPECTRA": "render", "faces": "render", "write": "files"}
 
 
 def __getattr__(name: str) -> object:

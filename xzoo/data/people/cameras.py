@@ -143,8 +143,9 @@ def _backdrop(size: int, draws: Tensor) -> Tensor:
 
 def _blur(size: int, sigma: Tensor) -> Tensor:
     """Return Gaussian blurs as matrices ``[B, S, S]`` for ``sigma`` pixels ``[B]``."""
-    line = torch.arange(size, device=sigma.device, dtype=torch.float32)
-    weights = torch.exp(-0.5 * ((line[:, None] - line) / sigma[:, None, None]) ** 2)
+    line = torch.arange(size, device=sigma.device)
+    bell = torch.exp(-0.5 * (line / sigma[:, None]) ** 2)
+    weights = bell[:, (line[:, None] - line).abs()]
     return weights / weights.sum(2, keepdim=True)
 
 

@@ -89,40 +89,72 @@ def surface(who: Values, now: Values, c: Canvas) -> Surface:
     """Return the layers and the height of each face, frontal, with its expression."""
     p = {name: value[:, :, None] for name, value in who.items() if value.shape[1] == 1}
     m = {name: value[:, :, None] for name, value in now.items()}
-    blocks = {name: value for name, value in who.items() if value.shape[1] > 1}
-    edge = 1.0 / c.step
-    x, y = c.x, c.y
-    side = x.abs()
-
-    def inside(distance: Tensor) -> Tensor:
-        return distance.mul_(edge).add_(0.5).clamp_(0.0, 1.0)
-
-    smile, gap = m["smile"].clamp(min=-0.6), (m["jaw_open"] * 5.0).clamp(min=0.0)
+    gap = (m["jaw_open"] * 5.0).clamp(min=0.0)
     chin = p["chin_y"] + 0.7 * gap
     half = _outline(
-        y, p["crown_y"], p["wide_y"], chin, p["face_width"], p["crown_square"], p["jaw_square"], p["jaw_taper"]
+        c.y, p["crown_y"], p["wide_y"], chin, p["face_width"], p["crown_square"], p["jaw_square"], p["jaw_taper"]
     )
-    half = half - p["cheek_hollow"] * torch.exp(-0.5 * ((y - 33.0) / 9.0) ** 2)
-    lobe = (1.0 - ((y - 8.0) / p["ear_size"]).square()).clamp(min=0.0).sqrt()
-    head = inside(half + (p["ear_out"] + 2.5).clamp(min=0.5) * lobe - side)
+    half = half - p["cheek_hollow"] * torch.exp(-0.5 * ((c.y - 33.0) / 9.0) ** 2)
+    hair, strands = _hair(p, m, who["strands"].view(-1, 3, 8, 1), chin, c)
+    glasses, lenses = _glasses(p, m, c)
+    lips = _mouth(p, m, gap, c)
+    parts = {**glasses, **hair, **_eyes(p, m, c), **lips, **_body(p, half, chin, c)}
+    parts["beard"] = _beard(p, m, half, lips["lips"], c)
 
-    # Eyes: both at once, as functions of the distance from the midline.
+    batch, cells = len(gap), c.x.shape[-1]
+    layers = torch.zeros(batch, len(LAYERS), cells, cells, device=c.x.device)
+    clear = torch.ones(batch, cells, cells, device=c.x.device)
+    for i, name in enumerate(LAYERS):
+        rows, mask = parts[name]
+        if name in ("brows", "beard"):
+            mask = mask * parts["skin"].mask[:, rows]
+        share = torch.mul(clear[:, rows], mask, out=layers[:, i, rows])
+        clear[:, rows] -= share
+    return Surface(layers, lenses, _height(who, now, c, half, chin), strands, _hollows(who, now, c))
+
+
+class _Part(NamedTuple):
+    """One material: the rows of the canvas it can touch, and its share of them ``[B, R, G]``."""
+
+    rows: slice
+    mask: Tensor
+
+
+_ALL = slice(None)
+
+
+def _window(c: Canvas, top: float, bottom: float) -> tuple[slice, Tensor]:
+    """Return the rows between two heights, and their coordinates."""
+    rows = slice(max(0, int((top - TOP) / c.step)), int((bottom - TOP) / c.step) + 1)
+    return rows, c.y[:, rows]
+
+
+def _inside(distance: Tensor, c: Canvas) -> Tensor:
+    """Return how much of each cell lies inside an edge; ``distance`` is positive there, and is overwritten."""
+    return distance.mul_(1.0 / c.step).add_(0.5).clamp_(0.0, 1.0)
+
+
+def _eyes(p: Values, m: Values, c: Canvas) -> dict[str, _Part]:
+    rows, y = _window(c, -36.0, 14.0)
+    x, side = c.x, c.x.abs()
+    # Both eyes at once, as functions of the distance from the midline.
     u = side - p["eye_x"]
     bow = 1.0 - (u / p["eye_width"]).square()
+    smile = m["smile"].clamp(min=-0.6)
     openness = (1.0 - 0.55 * m["lids"].abs() - 0.12 * smile + 0.1 * m["brow_raise"]).clamp(0.06, 1.15)
     tilt = -p["eye_slant"] * u
     upper = tilt - p["eye_height"] * openness * (bow + 0.12 * u / p["eye_width"] * bow)
     lower = tilt + p["eye_height"] * 0.62 * (0.6 + 0.4 * openness) * bow
-    eye = inside(torch.minimum(y - upper, lower - y))
+    eye = _inside(torch.minimum(y - upper, lower - y), c)
     gaze = (x - torch.sign(x) * p["eye_x"] - m["gaze_x"]).square() + (y + 0.4 - m["gaze_y"]).square()
-    iris = inside((p["iris_radius"].square() - gaze) / (2 * p["iris_radius"]))
-    pupil = inside((1.45**2 - gaze) / 2.9)
+    iris = _inside((p["iris_radius"].square() - gaze) / (2 * p["iris_radius"]), c)
+    pupil = _inside((1.45**2 - gaze) / 2.9, c)
     near = (bow + 0.35).clamp(0.0, 1.0)
     lash = (1.15 - (y - upper).abs()).clamp_(0.0, 1.0) * near
     crease = (1.0 - (y - upper + p["eye_fold"] * (0.6 + 0.4 * bow)).abs() / 1.3).clamp_(0.0, 1.0) * near
 
     t = (side - p["brow_inner"]) / (p["brow_outer"] - p["brow_inner"])
-    brow_line = (
+    line = (
         p["brow_y"]
         - 1.7 * m["brow_raise"].clamp(min=-0.8)
         - p["brow_arch"] * 4.0 * t * (1.0 - t)
@@ -130,23 +162,47 @@ def surface(who: Values, now: Values, c: Canvas) -> Surface:
     ) + m["frown"].clamp(min=0.0) * 2.0 * (1.0 - t)
     ends = (t * 6.0 + 0.6).clamp(0.0, 1.0) * ((1.0 - t) * 5.0 + 0.2).clamp(0.0, 1.0)
     thick = p["brow_thickness"] * (1.25 - 0.75 * t) * ends
-    brow = inside(thick - (y - brow_line).abs()) * 0.88 * (ends * 3.0).clamp(max=1.0)
+    brow = _inside(thick - (y - line).abs(), c) * 0.88 * (ends * 3.0).clamp(max=1.0)
+    masks = {
+        "brows": brow,
+        "lashes": torch.maximum(lash * 0.85, crease * 0.25),
+        "pupils": pupil * eye,
+        "irises": iris * eye,
+        "scleras": eye,
+    }
+    return {name: _Part(rows, mask) for name, mask in masks.items()}
 
-    # Mouth: the line between the lips, the two lip edges and what opens between.
-    reach = p["mouth_width"] + 1.7 * smile - 2.2 * m["pucker"].clamp(min=0.0)
-    s = (x / reach).square()
+
+def _mouth(p: Values, m: Values, gap: Tensor, c: Canvas) -> dict[str, _Part]:
+    rows, y = _window(c, 16.0, 76.0)
+    smile = m["smile"].clamp(min=-0.6)
+    # The line between the lips, the two lip edges and what opens between.
+    s = (c.x / _reach(p, m)).square()
     full = (1.0 - s).clamp(min=0.0)
     line = p["mouth_y"] + (p["mouth_curve"] - 2.3 * smile) * (s - 0.35)
-    top = line - p["lip_upper"] * full + p["lip_bow"] * torch.exp(-0.5 * (x / 2.0).square()) * full
+    top = line - p["lip_upper"] * full + p["lip_bow"] * torch.exp(-0.5 * (c.x / 2.0).square()) * full
     opening = gap * full
     bottom = line + opening + (p["lip_lower"] - 0.4 * smile) * full
-    lips = inside(torch.minimum(y - top, bottom - y)) * (full * 6.0).clamp(max=1.0)
+    lips = _inside(torch.minimum(y - top, bottom - y), c) * (full * 6.0).clamp(max=1.0)
     inner = torch.minimum(y - line + 0.55 * full.sqrt(), line + opening + 0.35 * full.sqrt() - y)
-    mouth = inside(inner) * (full * 8.0).clamp(0.0, 1.0)
-    teeth = inside(torch.minimum(y - line - 0.2, line + (0.75 * opening).clamp(max=4.0) - y)) * (gap > 0.8)
+    mouth = _inside(inner, c) * (full * 8.0).clamp(0.0, 1.0)
+    teeth = _inside(torch.minimum(y - line - 0.2, line + (0.75 * opening).clamp(max=4.0) - y), c) * (gap > 0.8)
+    masks = {"teeth": teeth * mouth, "mouth": mouth, "lips": lips * 0.9}
+    return {name: _Part(rows, mask) for name, mask in masks.items()}
 
-    # Hair: a hairline over the columns, an outline around the head, strands along both.
-    a, f, phase = blocks["strands"].view(-1, 3, 8, 1).unbind(1)
+
+def _reach(p: Values, m: Values) -> Tensor:
+    """Return half the width of the mouth as it is held."""
+    return p["mouth_width"] + 1.7 * m["smile"].clamp(min=-0.6) - 2.2 * m["pucker"].clamp(min=0.0)
+
+
+def _hair(p: Values, m: Values, curls: Tensor, chin: Tensor, c: Canvas) -> tuple[dict[str, _Part], Tensor]:
+    """Return the hair before and behind the head, and its strands.
+
+    A hairline over the columns, an outline around the head, strands along both.
+    """
+    x, y, side = c.x, c.y, c.x.abs()
+    a, f, phase = curls.unbind(1)
     wave = torch.sin(x * (0.45 + 0.22 * f.abs() * 2.0) + 3.0 * phase)
     ragged = (a * wave).sum(1, keepdim=True) * 0.5
     grown = 1.0 + 0.1 * m["hair_change"]
@@ -167,62 +223,56 @@ def surface(who: Values, now: Values, c: Canvas) -> Surface:
         close, torch.full_like(close, 2.2), p["long_hair"]
     )
     mane = _outline(y, crown, p["wide_y"], chin + 4.0, width, p["crown_square"], p["jaw_square"], p["jaw_taper"] * 0.0)
-    hair = inside(torch.minimum((hairline - y) * 0.6, mane - side)) * (1.0 - p["bald"])
+    front = _inside(torch.minimum((hairline - y) * 0.6, mane - side), c) * (1.0 - p["bald"])
     length = torch.where(y < p["wide_y"], mane, (width + 1.5 + 0.05 * (y - 6.0)).expand_as(mane))
-    back = inside(length + ragged - side) * p["long_hair"]
-    rows_of_strands = torch.sin(y * (0.10 + 0.06 * f.abs()).transpose(1, 2) + 6.0 * phase.transpose(1, 2))
-    strands = torch.bmm(rows_of_strands * a.transpose(1, 2), torch.sin(x * (0.5 + 0.7 * f.abs()) + 9.0 * phase)) * 0.35
+    back = _inside(length + ragged - side, c) * p["long_hair"]
+    down = torch.sin(y * (0.10 + 0.06 * f.abs()).transpose(1, 2) + 6.0 * phase.transpose(1, 2))
+    strands = torch.bmm(down * a.transpose(1, 2), torch.sin(x * (0.5 + 0.7 * f.abs()) + 9.0 * phase)) * 0.35
+    return {"hair": _Part(_ALL, front), "back_hair": _Part(_ALL, back)}, strands
 
-    jaw_zone = inside((y - (p["mouth_y"] - 12.0) + 0.035 * (side - 38.0).square() * (side < 38.0)) * 0.16) * inside(
-        (half - side) * 0.3
-    )
-    lip_zone = (
-        inside((p["mouth_y"] - 2.6 - y) * 0.5)
-        * inside((y - p["nose_length"] - 3.5) * 0.4)
-        * inside((reach + 2.0 - side) * 0.4)
-    )
-    beard = (jaw_zone * p["beard"] + lip_zone * p["moustache"]).clamp_(max=0.85)
 
+def _beard(p: Values, m: Values, half: Tensor, lips: _Part, c: Canvas) -> _Part:
+    rows, y = _window(c, 0.0, BOTTOM)
+    side = c.x.abs()
+    # From the ears down along the cheeks, and under the mouth in the middle.
+    upper = p["mouth_y"] - 12.0 + 0.014 * (side - 38.0).clamp(max=0.0).square()
+    jaw = _inside((y - upper) * 0.16, c) * _inside((half[:, rows] - side) * 0.3, c)
+    lip = (
+        _inside((p["mouth_y"] - 2.6 - y) * 0.5, c)
+        * _inside((y - p["nose_length"] - 3.5) * 0.4, c)
+        * _inside((_reach(p, m) + 2.0 - side) * 0.4, c)
+    )
+    beard = (jaw * p["beard"] + lip * p["moustache"]).clamp_(max=0.85)
+    beard[:, lips.rows.start - rows.start : lips.rows.stop - rows.start] *= 1.0 - lips.mask / 0.9
+    return _Part(rows, beard)
+
+
+def _glasses(p: Values, m: Values, c: Canvas) -> tuple[dict[str, _Part], Tensor]:
+    rows, y = _window(c, -20.0, 22.0)
+    side = c.x.abs()
     frame = ((side - p["eye_x"] - 0.5) / (13.0 + 3.0 * p["glasses_shape"])).square().square() + (
         (y - 1.2) / (8.5 + 4.0 * (1.0 - p["glasses_shape"]))
     ).square().square()
     worn = p["wears_glasses"] * m["glasses_on"]
     rim = (1.0 - (frame - 1.0).abs() * 2.3).clamp_(0.0, 1.0)
-    bridge = inside(torch.minimum(1.1 - (y + 2.0 + 0.02 * x.square()).abs(), 6.0 - side))
-    glasses = torch.maximum(rim, bridge) * worn * 0.9
-    lenses = ((1.0 - frame) * 4.0).clamp_(0.0, 1.0) * worn
+    bridge = _inside(torch.minimum(1.1 - (y + 2.0 + 0.02 * c.x.square()).abs(), 6.0 - side), c)
+    lenses = torch.zeros(len(worn), c.y.shape[1], c.x.shape[2], device=c.x.device)
+    lenses[:, rows] = ((1.0 - frame) * 4.0).clamp_(0.0, 1.0) * worn
+    return {"glasses": _Part(rows, torch.maximum(rim, bridge) * worn * 0.9)}, lenses
 
+
+def _body(p: Values, half: Tensor, chin: Tensor, c: Canvas) -> dict[str, _Part]:
+    rows, y = _window(c, 16.0, BOTTOM)
+    side = c.x.abs()
+    lobe = (1.0 - ((c.y - 8.0) / p["ear_size"]).square()).clamp(min=0.0).sqrt()
+    head = _inside(half + (p["ear_out"] + 2.5).clamp(min=0.5) * lobe - side, c)
     shoulder = chin + 9.0 + 0.28 * side + 9.0 * torch.exp(-0.5 * (side / 15.0).square())
-    clothes = inside(y - shoulder)
-    neck = inside(torch.minimum(p["neck_width"] + 0.01 * (y - 40.0).clamp(min=0.0).square() - side, y - 20.0))
-
-    eye_clear = eye
-    masks = {
-        "glasses": glasses,
-        "hair": hair,
-        "brows": brow,
-        "beard": beard * (1.0 - lips),
-        "lashes": torch.maximum(lash * 0.85, crease * 0.25),
-        "pupils": pupil * eye_clear,
-        "irises": iris * eye_clear,
-        "scleras": eye_clear,
-        "teeth": teeth * mouth,
-        "mouth": mouth,
-        "lips": lips * 0.9,
-        "skin": head,
-        "clothes": clothes,
-        "neck": neck,
-        "back_hair": back,
+    throat = p["neck_width"] + 0.01 * (y - 40.0).clamp(min=0.0).square()
+    return {
+        "skin": _Part(_ALL, head),
+        "clothes": _Part(rows, _inside(y - shoulder, c)),
+        "neck": _Part(rows, _inside(torch.minimum(throat - side, y - 20.0), c)),
     }
-    batch, cells = smile.shape[0], x.shape[-1]
-    layers = torch.empty(batch, len(LAYERS), cells, cells, device=x.device)
-    clear = torch.ones(batch, cells, cells, device=x.device)
-    for i, name in enumerate(LAYERS):
-        share = torch.mul(clear, masks[name], out=layers[:, i])
-        if name in ("brows", "beard"):
-            share *= head
-        clear -= share
-    return Surface(layers, lenses, _height(who, now, c, half, chin), strands, _hollows(who, now, c))
 
 
 def _outline(
