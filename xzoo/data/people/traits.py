@@ -10,6 +10,8 @@ Face*, 1994) at 35 px for the distance between the pupils.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -125,10 +127,9 @@ def person(seed: int, subjects: Tensor) -> Values:
     still = torch.zeros_like(subjects)
     z = normals(seed, subjects, still, 1, len(PERSON) + 2)
     factor, age = z[:, :1].sign() * 0.8 + 0.6 * z[:, :1], z[:, 1:2]
-    values = {
-        name: mean + spread * (loading * factor + (1 - loading**2) ** 0.5 * z[:, i + 2, None]).clamp(-2.7, 2.7)
-        for i, (name, (mean, spread, loading)) in enumerate(PERSON.items())
-    }
+    mean, spread, loading, own = _table(str(z.device))
+    rows = mean + spread * (loading * factor + own * z[:, 2:]).clamp(-2.7, 2.7)
+    values = dict(zip(PERSON, torch.split(rows, 1, dim=1), strict=True))
     u = torch.unbind(uniforms(seed, subjects, still, 2, 8)[:, :, None], dim=1)
     man = torch.sigmoid(4 * factor)
     values["factor"], values["age"] = factor, age
@@ -153,7 +154,15 @@ def moment(seed: int, subjects: Tensor, samples: Tensor) -> Values:
     seen by two cameras.
     """
     z = normals(seed, subjects, samples, 11, len(MOMENT)).clamp(-2.6, 2.6)
-    values = {name: mean + spread * z[:, i, None] for i, (name, (mean, spread)) in enumerate(MOMENT.items())}
+    mean, spread = torch.tensor(list(MOMENT.values()), device=z.device).T
+    values = dict(zip(MOMENT, torch.split(mean + spread * z, 1, dim=1), strict=True))
     u = uniforms(seed, subjects, samples, 12, 1)
     values["glasses_on"] = (u < 0.85).float()
     return values
+
+
+@functools.cache
+def _table(device: str) -> tuple[Tensor, ...]:
+    """Return the columns of ``PERSON``, and what each loading leaves to the trait itself."""
+    rows = [(mean, spread, loading, (1 - loading**2) ** 0.5) for mean, spread, loading in PERSON.values()]
+    return torch.tensor(rows, device=device).T.unbind()
