@@ -183,7 +183,8 @@ class Work:
                 if saved and number == saved.stage:
                     checkpoint.restore(saved, progress)
                 self._stage(number, progress, bar, asked)
-        student.eval()
+        # As it will be loaded: torch picks other kernels, and other last bits, for what takes gradients.
+        student.requires_grad_(False).eval()
         return adapter
 
     def _stage(self, number: int, progress: engine.Progress, bar: Any, asked: list[int]) -> None:
