@@ -36,28 +36,38 @@ def test_roadscene_is_learnt_in_at_most_150_steps(
     assert (again.rank1, again.auc, again.eer_threshold) == (run.after.rank1, run.after.auc, run.after.eer_threshold)
 
 
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("weight", [1.0, 0.0], ids=["self-distillation", "without it"])
-def test_self_distillation_keeps_visible_recognition(
-    weight: float, real_data: Path, real_weights: Path, tmp_path: Path
-) -> None:
-    faces = real_data / "orl_pseudo_lwir"
+def adapted(weight: float, seed: int, data: Path, weights: Path, output: Path) -> tuple[float, float]:
+    """Return rank-1 of LWIR and of VIS probes to VIS templates after 60 steps of ``xedgeface``."""
+    faces = data / "orl_pseudo_lwir"
     run = finetune(
         "edgeface_xxs",
         faces,
         recipe=recipes.load("xedgeface").with_({"stages.adapt.losses.cosine.weight": weight}),
         steps=60,
         batch=40,
-        pretrained=real_weights / "edgeface_xxs_q.pt",
-        output=tmp_path / "run",
+        seed=seed,
+        pretrained=weights / "edgeface_xxs_q.pt",
+        output=output,
         evaluate=False,
     )
     lwir, vis = (
         xzoo.evaluate(run.model, faces, gallery="VIS:1-2", probe=probe, split="test", templates=True).rank1
         for probe in ("LWIR:3-", "VIS:3-")
     )
-    if weight:
-        assert lwir >= 0.75
-        assert vis >= 0.934
-    else:
-        assert vis < 0.80
+    return lwir, vis
+
+
+@pytest.mark.timeout(1800)
+def test_self_distillation_keeps_visible_recognition(real_data: Path, real_weights: Path, tmp_path: Path) -> None:
+    lwir, vis = adapted(1.0, 0, real_data, real_weights, tmp_path)
+    assert lwir >= 0.75
+    assert vis >= 0.934
+
+
+@pytest.mark.timeout(1800)
+def test_without_self_distillation_visible_recognition_is_lost(
+    real_data: Path, real_weights: Path, tmp_path: Path
+) -> None:
+    # Forgetting is erratic: one seed of three keeps 0.86. The mean is what can be stated.
+    found = [adapted(0.0, seed, real_data, real_weights, tmp_path / str(seed))[1] for seed in range(3)]
+    assert sum(found) / 3 < 0.80, found
