@@ -130,23 +130,34 @@ def data_line(row: Mapping[str, Any]) -> str:
 
 
 def _results(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    # One paragraph for each tag and source, since a tag may have a dozen figures of one origin.
-    groups: dict[str, list[str]] = {}
+    """Return a line for each protocol, with all its figures and its counts once."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
-        label = f"{'.' + row['tag'] if row.get('tag') else 'all'} ({row['source']})"
-        groups.setdefault(label, []).append(result_line(row))
-    return [f"{label}: {'; '.join(lines)}" for label, lines in groups.items()]
+        label = f".{row['tag']}" if row.get("tag") else "all"
+        groups.setdefault((label, row["source"], row["protocol"], _counts(row)), []).append(_figure(row))
+    return [
+        f"{label} ({source})  {protocol}: {', '.join(figures)}{counts}"
+        for (label, source, protocol, counts), figures in groups.items()
+    ]
 
 
 def result_line(row: Mapping[str, Any]) -> str:
     """Return one row of ``results`` as a line, with its spread and its counts."""
+    return f"{row['protocol']} {_figure(row)}{_counts(row)}"
+
+
+def _figure(row: Mapping[str, Any]) -> str:
     value = f"{row['value']:g}{row.get('unit', '')}"
     if "std" in row:
         value += f" ±{row['std']:g}"
     if "ci95" in row:
         value += " [{:g}, {:g}]".format(*row["ci95"])
+    return f"{row['metric']} {value}"
+
+
+def _counts(row: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{count:,} {what}" for what, count in row.get("counts", {}).items())
-    return f"{row['protocol']} {row['metric']} {value}" + (f" ({counts})" if counts else "")
+    return f" ({counts})" if counts else ""
 
 
 def human_bytes(count: int) -> str:
