@@ -28,8 +28,8 @@ class Net(nn.Module):
 def test_what_a_file_does_not_hold_is_computed_by_the_constructor(reads, tmp_path):
     made = Net(reads)
     save_file(made.state_dict(), tmp_path / "net.safetensors")
-    xzoo.register("net", Net, replace=True)
-    model = xzoo.create("net", pretrained=tmp_path / "net.safetensors", reads=reads)
+    xzoo.register("keeps_a_scale", Net, replace=True)
+    model = xzoo.create("keeps_a_scale", pretrained=tmp_path / "net.safetensors", reads=reads)
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model(images), made(images))
