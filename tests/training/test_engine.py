@@ -115,6 +115,13 @@ def test_impostor_cosine_is_the_mean_over_pairs_of_different_subjects(
     assert step.impostor == pytest.approx(sum(pairs) / len(pairs), abs=1e-4)
 
 
+def test_one_odd_batch_moves_the_impostor_cosine_by_a_tenth(toy: Embedder, manifest: Manifest, recipe: Recipe) -> None:
+    progress = begun(toy, manifest, recipe.with_({"stages.*.optimiser.lr": 1e-12}))
+    progress.impostor = 10.0
+    step = next(engine.run(progress))
+    assert step.impostor is not None and 8.9 <= step.impostor <= 9.1
+
+
 @pytest.mark.parametrize(
     ("schedule", "warmup", "rates"),
     [

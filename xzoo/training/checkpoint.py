@@ -46,7 +46,13 @@ def write(path: Path, stage: int, progress: Progress) -> None:
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    facts = {"format": FORMAT, "stage": stage, "step": progress.step, "sampler": progress.sampler.state_dict()}
+    facts = {
+        "format": FORMAT,
+        "stage": stage,
+        "step": progress.step,
+        "sampler": progress.sampler.state_dict(),
+        "impostor": progress.impostor,
+    }
     hub.write({key: value.cpu() for key, value in tensors.items()}, path, {"xzoo": json.dumps(facts)})
 
 
@@ -87,7 +93,7 @@ def restore(saved: Checkpoint, progress: Progress) -> None:
             where = tensor if key == "step" and parameter.device.type == "cpu" else tensor.to(parameter.device)
             progress.optimiser.state[parameter][key] = where
     progress.sampler.load_state_dict(saved.facts["sampler"])
-    progress.step = saved.step
+    progress.step, progress.impostor = saved.step, saved.facts["impostor"]
     torch.set_rng_state(saved.tensors["random/cpu"])
     if "random/cuda" in saved.tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(saved.tensors["random/cuda"])

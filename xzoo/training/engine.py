@@ -82,6 +82,7 @@ class Progress:
         parameters: What trains, by name.
         start: What a later stage's teacher was made of; empty for the first stage.
         step: Steps done.
+        impostor: Mean cosine between different subjects, over about the last ten steps; None before the first.
     """
 
     stage: Stage
@@ -95,17 +96,18 @@ class Progress:
     optimiser: torch.optim.Optimizer
     seed: int
     step: int = 0
+    impostor: float | None = None
     terms: list[tuple[str, Callable[..., Tensor], str, tuple[str, str], float]] = field(default_factory=list)
 
 
 class Step(NamedTuple):
-    """What one step did: the sum, its terms before weighting, and how fast."""
+    """What one step did: the sum, its terms before weighting, how alike different subjects look, and how fast."""
 
     step: int
     loss: float
     terms: dict[str, float]
     lr: float
-    impostor: float
+    impostor: float | None
     images_per_second: float
 
 
@@ -205,9 +207,10 @@ def _step(progress: Progress) -> Step:
         raise _stopped(progress, batch, terms, norm.item())
     progress.optimiser.step()
     progress.step += 1
+    _follow_impostors(progress, tensors, batch)
     count = len(batch.source) + len(batch.target)
     seconds = time.perf_counter() - began
-    return Step(progress.step, total.item(), terms, lr, _impostor(tensors, batch), count / seconds)
+    return Step(progress.step, total.item(), terms, lr, progress.impostor, count / seconds)
 
 
 def _embeddings(progress: Progress, batch: Batch) -> dict[str, Tensor]:
@@ -244,11 +247,13 @@ def _only_adapters_in_training_mode(student: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _impostor(tensors: Mapping[str, Tensor], batch: Batch) -> float:
-    """Return the mean cosine over source and target images of different subjects."""
+def _follow_impostors(progress: Progress, tensors: Mapping[str, Tensor], batch: Batch) -> None:
+    """Take a batch into the running mean: a single small one says little."""
     source, target = (F.normalize(tensors[f"student.{side}"].detach(), dim=1) for side in ("source", "target"))
     other = torch.from_numpy(batch.source_subject[:, None] != batch.target_subject[None, :]).to(source.device)
-    return (source @ target.T)[other].mean().item() if other.any() else math.nan
+    if other.any():
+        now = (source @ target.T)[other].mean().item()
+        progress.impostor = now if progress.impostor is None else 0.9 * progress.impostor + 0.1 * now
 
 
 def _stopped(progress: Progress, batch: Batch, terms: Mapping[str, float], norm: float) -> errors.TrainingStopped:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import sys
 import threading
@@ -235,12 +234,10 @@ class Work:
 def _row(step: engine.Step, number: int, stage: str) -> dict[str, Any]:
     """Return a step as a row of metrics; warn where the network collapses."""
     row = step._asdict() | {"step": number, "stage": stage}
-    if math.isnan(step.impostor):
-        row["impostor"] = None
-    elif step.impostor > engine.COLLAPSE:
+    if step.impostor is not None and step.impostor > engine.COLLAPSE:
         row["warning"] = "collapse"
         warnings.warn(
-            f"different subjects have a mean cosine above {engine.COLLAPSE} in a batch: the network tells them "
+            f"different subjects have a mean cosine above {engine.COLLAPSE}: the network tells them "
             "apart less and less. Lower the learning rate (lr=...) or train fewer groups.",
             engine.CollapseWarning,
             stacklevel=2,
