@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from xzoo.data.people import curves
 from xzoo.data.people.traits import Values
 
 __all__ = ["BOTTOM", "LEFT", "LAYERS", "SPAN", "TOP", "Canvas", "Surface", "bumps", "canvas", "surface"]
@@ -22,7 +23,9 @@ LEFT, TOP, SPAN = -76.0, -74.0, 152.0
 BOTTOM = TOP + SPAN
 
 LAYERS = (
+    "mask",
     "glasses",
+    "hat",
     "hair",
     "brows",
     "beard",
@@ -89,22 +92,22 @@ def surface(who: Values, now: Values, c: Canvas) -> Surface:
     """Return the layers and the height of each face, frontal, with its expression."""
     p = {name: value[:, :, None] for name, value in who.items() if value.shape[1] == 1}
     m = {name: value[:, :, None] for name, value in now.items()}
-    gap = (m["jaw_open"] * 5.0).clamp(min=0.0)
-    chin = p["chin_y"] + 0.7 * gap
-    half = _outline(
-        c.y, p["crown_y"], p["wide_y"], chin, p["face_width"], p["crown_square"], p["jaw_square"], p["jaw_taper"]
-    )
-    half = half - p["cheek_hollow"] * torch.exp(-0.5 * ((c.y - 33.0) / 9.0) ** 2)
+    gap = curves.mouth_gap(m)
+    chin = curves.chin(p, gap)
+    half = curves.half_width(p, chin, c.y)
     hair, strands = _hair(p, m, who["strands"].view(-1, 3, 8, 1), chin, c)
     glasses, lenses = _glasses(p, m, c)
     lips = _mouth(p, m, gap, c)
     parts = {**glasses, **hair, **_eyes(p, m, c), **lips, **_body(p, half, chin, c)}
     parts["beard"] = _beard(p, m, half, lips["lips"], c)
+    parts |= _worn(p, m, half, chin, c)
 
     batch, cells = len(gap), c.x.shape[-1]
     layers = torch.zeros(batch, len(LAYERS), cells, cells, device=c.x.device)
     clear = torch.ones(batch, cells, cells, device=c.x.device)
     for i, name in enumerate(LAYERS):
+        if name not in parts:
+            continue
         rows, mask = parts[name]
         if name in ("brows", "beard"):
             mask = mask * parts["skin"].mask[:, rows]
@@ -139,12 +142,7 @@ def _eyes(p: Values, m: Values, c: Canvas) -> dict[str, _Part]:
     x, side = c.x, c.x.abs()
     # Both eyes at once, as functions of the distance from the midline.
     u = side - p["eye_x"]
-    bow = 1.0 - (u / p["eye_width"]).square()
-    smile = m["smile"].clamp(min=-0.6)
-    openness = (1.0 - 0.55 * m["lids"].abs() - 0.12 * smile + 0.1 * m["brow_raise"]).clamp(0.06, 1.15)
-    tilt = -p["eye_slant"] * u
-    upper = tilt - p["eye_height"] * openness * (bow + 0.12 * u / p["eye_width"] * bow)
-    lower = tilt + p["eye_height"] * 0.62 * (0.6 + 0.4 * openness) * bow
+    upper, lower, _, bow = curves.lids(p, m, u)
     eye = _inside(torch.minimum(y - upper, lower - y), c)
     gaze = (x - torch.sign(x) * p["eye_x"] - m["gaze_x"]).square() + (y + 0.4 - m["gaze_y"]).square()
     iris = _inside((p["iris_radius"].square() - gaze) / (2 * p["iris_radius"]), c)
@@ -154,14 +152,7 @@ def _eyes(p: Values, m: Values, c: Canvas) -> dict[str, _Part]:
     crease = (1.0 - (y - upper + p["eye_fold"] * (0.6 + 0.4 * bow)).abs() / 1.3).clamp_(0.0, 1.0) * near
 
     t = (side - p["brow_inner"]) / (p["brow_outer"] - p["brow_inner"])
-    line = (
-        p["brow_y"]
-        - 1.7 * m["brow_raise"].clamp(min=-0.8)
-        - p["brow_arch"] * 4.0 * t * (1.0 - t)
-        - 20.0 * p["brow_slope"] * (t - 0.4)
-    ) + m["frown"].clamp(min=0.0) * 2.0 * (1.0 - t)
-    ends = (t * 6.0 + 0.6).clamp(0.0, 1.0) * ((1.0 - t) * 5.0 + 0.2).clamp(0.0, 1.0)
-    thick = p["brow_thickness"] * (1.25 - 0.75 * t) * ends
+    line, thick, ends = curves.brow(p, m, t)
     brow = _inside(thick - (y - line).abs(), c) * 0.88 * (ends * 3.0).clamp(max=1.0)
     masks = {
         "brows": brow,
@@ -175,25 +166,15 @@ def _eyes(p: Values, m: Values, c: Canvas) -> dict[str, _Part]:
 
 def _mouth(p: Values, m: Values, gap: Tensor, c: Canvas) -> dict[str, _Part]:
     rows, y = _window(c, 16.0, 76.0)
-    smile = m["smile"].clamp(min=-0.6)
     # The line between the lips, the two lip edges and what opens between.
-    s = (c.x / _reach(p, m)).square()
-    full = (1.0 - s).clamp(min=0.0)
-    line = p["mouth_y"] + (p["mouth_curve"] - 2.3 * smile) * (s - 0.35)
-    top = line - p["lip_upper"] * full + p["lip_bow"] * torch.exp(-0.5 * (c.x / 2.0).square()) * full
-    opening = gap * full
-    bottom = line + opening + (p["lip_lower"] - 0.4 * smile) * full
+    line, top, bottom, opening, full = curves.mouth(p, m, gap, c.x)
     lips = _inside(torch.minimum(y - top, bottom - y), c) * (full * 6.0).clamp(max=1.0)
-    inner = torch.minimum(y - line + 0.55 * full.sqrt(), line + opening + 0.35 * full.sqrt() - y)
+    above, below = curves.mouth_inner(full)
+    inner = torch.minimum(y - line + above, line + opening + below - y)
     mouth = _inside(inner, c) * (full * 8.0).clamp(0.0, 1.0)
     teeth = _inside(torch.minimum(y - line - 0.2, line + (0.75 * opening).clamp(max=4.0) - y), c) * (gap > 0.8)
     masks = {"teeth": teeth * mouth, "mouth": mouth, "lips": lips * 0.9}
     return {name: _Part(rows, mask) for name, mask in masks.items()}
-
-
-def _reach(p: Values, m: Values) -> Tensor:
-    """Return half the width of the mouth as it is held."""
-    return p["mouth_width"] + 1.7 * m["smile"].clamp(min=-0.6) - 2.2 * m["pucker"].clamp(min=0.0)
 
 
 def _hair(p: Values, m: Values, curls: Tensor, chin: Tensor, c: Canvas) -> tuple[dict[str, _Part], Tensor]:
@@ -205,7 +186,7 @@ def _hair(p: Values, m: Values, curls: Tensor, chin: Tensor, c: Canvas) -> tuple
     a, f, phase = curls.unbind(1)
     wave = torch.sin(x * (0.45 + 0.22 * f.abs() * 2.0) + 3.0 * phase)
     ragged = (a * wave).sum(1, keepdim=True) * 0.5
-    grown = 1.0 + 0.1 * m["hair_change"]
+    grown = 1.0 + 0.1 * m["hair_change"] + 0.08 * m["hair_grown"]
     hairline = (
         p["hairline_y"]
         + p["hairline_peak"] * torch.exp(-0.5 * (x / 6.0).square())
@@ -222,7 +203,9 @@ def _hair(p: Values, m: Values, curls: Tensor, chin: Tensor, c: Canvas) -> tuple
     width = p["face_width"] + p["hair_side"].clamp(min=1.0) * grown * torch.lerp(
         close, torch.full_like(close, 2.2), p["long_hair"]
     )
-    mane = _outline(y, crown, p["wide_y"], chin + 4.0, width, p["crown_square"], p["jaw_square"], p["jaw_taper"] * 0.0)
+    mane = curves.outline(
+        y, crown, p["wide_y"], chin + 4.0, width, p["crown_square"], p["jaw_square"], p["jaw_taper"] * 0.0
+    )
     front = _inside(torch.minimum((hairline - y) * 0.6, mane - side), c) * (1.0 - p["bald"])
     length = torch.where(y < p["wide_y"], mane, (width + 1.5 + 0.05 * (y - 6.0)).expand_as(mane))
     back = _inside(length + ragged - side, c) * p["long_hair"]
@@ -240,9 +223,11 @@ def _beard(p: Values, m: Values, half: Tensor, lips: _Part, c: Canvas) -> _Part:
     lip = (
         _inside((p["mouth_y"] - 2.6 - y) * 0.5, c)
         * _inside((y - p["nose_length"] - 3.5) * 0.4, c)
-        * _inside((_reach(p, m) + 2.0 - side) * 0.4, c)
+        * _inside((curves.mouth_reach(p, m) + 2.0 - side) * 0.4, c)
     )
-    beard = (jaw * p["beard"] + lip * p["moustache"]).clamp_(max=0.85)
+    # Shaving is of the day; stubble shows on those whose beard is dense.
+    shadow = (0.12 * p["stubble"] * torch.sigmoid(4.0 * p["factor"]) * (1.0 + 0.5 * m["shave"])).clamp(0.0, 0.3)
+    beard = (jaw * torch.maximum(p["beard"], shadow) + lip * torch.maximum(p["moustache"], shadow)).clamp_(max=0.85)
     beard[:, lips.rows.start - rows.start : lips.rows.stop - rows.start] *= 1.0 - lips.mask / 0.9
     return _Part(rows, beard)
 
@@ -261,6 +246,28 @@ def _glasses(p: Values, m: Values, c: Canvas) -> tuple[dict[str, _Part], Tensor]
     return {"glasses": _Part(rows, torch.maximum(rim, bridge) * worn * 0.9)}, lenses
 
 
+def _worn(p: Values, m: Values, half: Tensor, chin: Tensor, c: Canvas) -> dict[str, _Part]:
+    """Return hat and face mask where anybody of the batch wears one."""
+    parts: dict[str, _Part] = {}
+    side = c.x.abs()
+    if bool((m["hat"] > 0).any()):
+        # A cap comes down to the brow and juts out below; a knitted hat is round and sits higher.
+        cap = (m["hat_shape"] > 0.5).float()
+        line = p["brow_y"] - 11.0 + 2.5 * m["hat_line"] - (4.0 * cap + 1.5) * (c.x / 34.0).square()
+        top = p["crown_y"] - 7.0
+        width = p["face_width"] + 4.5 + 1.5 * cap
+        dome = _outline(c.y, top, torch.full_like(top, -14.0), line.amax(2, keepdim=True) + 30.0, width,
+                        p["crown_square"], p["crown_square"] * 1.6, 0.0 * top)
+        hat = _inside(torch.minimum(line - c.y, dome - side), c) * m["hat"]
+        parts["hat"] = _Part(_ALL, hat)
+    if bool((m["mask"] > 0).any()):
+        rows, y = _window(c, 0.0, BOTTOM)
+        upper = p["nose_length"] * 0.45 + 1.5 * m["mask_line"] + 5.0 * (1.0 - torch.exp(-0.5 * (side / 14.0).square()))
+        cloth = torch.minimum(torch.minimum(y - upper, chin + 3.0 - y), half[:, rows] - 1.5 - side)
+        parts["mask"] = _Part(rows, _inside(cloth, c) * m["mask"])
+    return parts
+
+
 def _body(p: Values, half: Tensor, chin: Tensor, c: Canvas) -> dict[str, _Part]:
     rows, y = _window(c, 16.0, BOTTOM)
     side = c.x.abs()
@@ -275,18 +282,6 @@ def _body(p: Values, half: Tensor, chin: Tensor, c: Canvas) -> dict[str, _Part]:
     }
 
 
-def _outline(
-    y: Tensor, top: Tensor, wide: Tensor, bottom: Tensor, width: Tensor, upper: Tensor, lower: Tensor, taper: Tensor
-) -> Tensor:
-    """Return the half width of a head-like outline at each row, ``[B, G, 1]``; negative outside."""
-    above = ((wide - y) / (wide - top)).clamp(0.0, 1.25)
-    below = ((y - wide) / (bottom - wide)).clamp(0.0, 1.25)
-    crown = 1.0 - above**upper
-    jaw = 1.0 - below**lower
-    root = crown.abs().sqrt() * crown.sign() * jaw.abs().sqrt() * jaw.sign()
-    return width * torch.where((crown < 0) | (jaw < 0), -root.abs(), root) * (1.0 - taper * below)
-
-
 def _height(who: Values, now: Values, c: Canvas, half: Tensor, chin: Tensor) -> Tensor:
     p, m = who, now
     t = ((c.y - 4.0) / (0.5 * (chin - p["crown_y"][:, :, None]) + 10.0)).abs().clamp(max=1.0)
@@ -295,12 +290,13 @@ def _height(who: Values, now: Values, c: Canvas, half: Tensor, chin: Tensor) -> 
     rim = (1.0 - (c.x / half.clamp(min=4.0)).square()).clamp_(min=0.0)
     round_ = (1.7 - 0.7 * rim).mul_(rim)
     nose, wide, mouth, lip = p["nose_length"], p["nose_width"], p["mouth_y"], p["lip_lower"]
+    lines = curves.nose(p)
     bridge, smile, line = p["nose_bridge_width"], m["smile"], p["mouth_width"]
     fold = -p["fold_depth"].clamp(min=0.0) * (0.6 + smile.clamp(min=0.0))
     middle: list[Bump] = [
-        (p["nose_shift"] * 0.3, 1.0, bridge * 0.8, 6.0, p["nose_bridge"] * 0.55),
-        (p["nose_shift"] * 0.7, nose * 0.55, bridge, nose * 0.28, p["nose_bridge"] * 0.75),
-        (p["nose_shift"], nose - 2.0, wide * 0.5, 4.0, p["nose_tip"]),
+        (*lines.root, bridge * 0.8, 6.0, p["nose_bridge"] * 0.55),
+        (*lines.bridge, bridge, nose * 0.28, p["nose_bridge"] * 0.75),
+        (*lines.tip, wide * 0.5, 4.0, p["nose_tip"]),
         (0.0, nose + 8.0, 1.5, 4.0, -0.9),
         (0.0, mouth - p["lip_upper"] * 0.5, line * 0.55, 2.0, 2.0),
         (0.0, mouth + lip * 0.6, line * 0.5, 2.4, 2.6),
@@ -316,9 +312,10 @@ def _height(who: Values, now: Values, c: Canvas, half: Tensor, chin: Tensor) -> 
         (15.0, p["brow_y"] + 1.0, 10.0, 3.5, p["brow_ridge"]),
         (24.0, 17.0, 8.5, 7.0, p["cheekbone"]),
         (20.0, 20.0, 7.0, 6.0, 2.2 * smile),
+        (22.0, 30.0, 9.0, 10.0, 3.0 * m["puff"].clamp(min=-0.4)),
         (24.0, 37.0, 8.0, 9.0, -p["cheek_hollow"]),
         (35.0, -22.0, 6.0, 12.0, -2.0),
-        (wide * 0.75, nose - 0.5, 2.5, 2.7, 3.6),
+        (*lines.wing, 2.5, 2.7, 3.6),
         (wide + 3.0, nose + 1.0, 1.8, 3.0, fold),
         (wide * 0.6 + line * 0.55, (nose + mouth) * 0.5, 1.9, 4.0, fold),
         (line + 3.5, mouth - 1.0, 2.0, 4.0, fold),
@@ -332,13 +329,18 @@ def _height(who: Values, now: Values, c: Canvas, half: Tensor, chin: Tensor) -> 
 def _hollows(who: Values, now: Values, c: Canvas) -> Tensor:
     p = who
     nose, wide, mouth = p["nose_length"], p["nose_width"], p["mouth_y"]
+    lines = curves.nose(p)
     middle: list[Bump] = [
-        (0.0, nose + 4.5, 5.0, 1.7, 0.28),
+        (*lines.base, 5.0, 1.7, 0.28),
         (0.0, mouth + p["lip_lower"] + 3.5, 8.0, 1.8, 0.16),
         (0.0, mouth, p["mouth_width"] * 0.55, 1.0, 0.2),
+        (0.0, -19.5, 15.0, 0.9, lines + 0.05 * now["brow_raise"].clamp(min=0.0)),
+        (0.0, -24.5, 17.0, 0.9, lines + 0.05 * now["brow_raise"].clamp(min=0.0)),
+        (0.0, -30.0, 15.0, 0.9, lines),
+        (0.0, -8.0, 0.9, 3.5, lines + 0.12 * now["frown"].clamp(min=0.0)),
     ]
     sides: list[Bump] = [
-        (wide * 0.42, nose + 2.4, 1.7, 1.15, 0.85),
+        (*lines.nostril, 1.7, 1.15, 0.85),
         (wide * 1.02, nose - 0.5, 0.9, 3.0, 0.32),
         (p["eye_x"] - 5.0, -2.5, 5.5, 3.5, 0.22),
         (p["eye_x"] - 3.0, 5.5, 5.5, 2.0, 0.3 * p["under_eye"].clamp(min=0.0)),
@@ -352,6 +354,8 @@ def _hollows(who: Values, now: Values, c: Canvas) -> Tensor:
             0.12 + 0.1 * now["smile"].clamp(min=0.0),
         ),
         (p["mouth_width"] + 1.6, mouth, 1.3, 1.6, 0.25),
+        (p["eye_x"] + p["eye_width"] + 3.5, 2.0, 3.0, 0.8, 0.7 * lines),
+        (p["eye_x"] + p["eye_width"] + 3.5, -1.0, 3.0, 0.8, 0.7 * lines),
     ]
     return bumps(c, middle, sides).clamp_(0.0, 0.9)
 
