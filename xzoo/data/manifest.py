@@ -15,10 +15,10 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,10 +31,19 @@ if TYPE_CHECKING:
 
     from xzoo.data.images import Box
 
-__all__ = ["OPTIONAL", "REQUIRED", "Check", "Manifest", "Row"]
+__all__ = ["OPTIONAL", "REQUIRED", "Check", "Manifest", "Pairs", "Row"]
 
 REQUIRED = ("path", "subject", "spectrum")
-OPTIONAL = ("camera", "session", "split", "box")
+OPTIONAL = (
+    *("camera", "session", "split", "box"),
+    *("distance", "role", "fold", "template", "media", "landmarks", "quality", "group"),
+)
+_PARSED = ("box", "landmarks", "quality")
+_LATER = OPTIONAL[4:]
+"""Columns that came later: a manifest without them has the hash it always had."""
+
+Points: TypeAlias = tuple[tuple[float, float], ...]
+"""Landmarks ``(x, y)`` in pixels of the upright image, in the order of their scheme."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,15 @@ class Row:
         box: ``(x, y, width, height)`` in pixels of the upright image.
         index: Place in the manifest as it was read, from 0. A selection keeps
             it, so that two rows with the same index are the same image.
+        distance: From the camera, as the data set names it: ``30m``, ``d1``.
+        role: What the data set's owner uses it for: ``gallery``, ``probe``, ``distractor`` ...
+        fold: Which fold or trial of the protocol this row belongs to. An image has one row for
+            each fold, role or template that it takes part in.
+        template: Which template it is part of, where the owner defines them.
+        media: Which still or video of the template it comes from.
+        landmarks: Points in pixels of the upright image.
+        quality: The detector's score of the face, or another weight of the image in its template.
+        group: For differential performance: ``gender=f age=30-39``, blank between attributes.
     """
 
     path: str
@@ -61,6 +79,47 @@ class Row:
     split: str | None = None
     box: Box | None = None
     index: int = 0
+    distance: str | None = None
+    role: str | None = None
+    fold: str | None = None
+    template: str | None = None
+    media: str | None = None
+    landmarks: Points | None = None
+    quality: float | None = None
+    group: str | None = None
+
+    @property
+    def domain(self) -> str:
+        """The spectrum with its distance where one is known: ``VIS-500m``."""
+        return self.spectrum if self.distance is None else f"{self.spectrum}-{self.distance}"
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """A list of comparisons that a data set's owner prescribes.
+
+    Attributes:
+        first: ``[P]`` places in the manifest's rows (``Row.index``), or names of templates.
+        second: ``[P]``, alike.
+        same: ``bool [P]``: do both show one subject.
+        fold: ``int [P]``, from 1; ``None`` where the list has no folds.
+    """
+
+    first: npt.NDArray[Any]
+    second: npt.NDArray[Any]
+    same: npt.NDArray[np.bool_]
+    fold: npt.NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {len(part) for part in (self.first, self.second, self.same, self.fold) if part is not None}
+        if len(lengths) > 1:
+            raise DataError(
+                f"pairs of {len(self.first)}, {len(self.second)} and {len(self.same)}", why="A pair has one of each."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.same)
 
 
 @dataclass(frozen=True)
@@ -87,6 +146,8 @@ class Manifest:
     """Images with what is known about them, checked.
 
     Paths in the rows are relative to ``root`` or absolute; ``..`` is allowed.
+    ``pairs`` are comparisons that the data's owner prescribes, if any; a file
+    written by ``write_csv`` does not hold them.
 
     Example:
         >>> rows = (Row("a.png", "ann", "VIS"), Row("b.png", "ann", "LWIR", index=1))
@@ -96,6 +157,7 @@ class Manifest:
 
     rows: tuple[Row, ...]
     root: Path
+    pairs: Pairs | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -165,6 +227,8 @@ class Manifest:
                 cells["path"] = Path(os.path.relpath(self.root / row.path, target.parent)).as_posix()
             if row.box is not None:
                 cells["box"] = ",".join(map(str, row.box))
+            if row.landmarks is not None:
+                cells["landmarks"] = " ".join(f"{number:g}" for point in row.landmarks for number in point)
             writer.writerow(["" if cells[name] is None else cells[name] for name in columns])
         with atomic_write(target) as temporary:
             Path(temporary).write_text(text.getvalue(), encoding="utf-8", newline="")
@@ -212,14 +276,17 @@ class Manifest:
                 )
                 or "nothing: the manifest is empty",
             )
-        return Manifest(tuple(rows), self.root)
+        return Manifest(tuple(rows), self.root, self.pairs)
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 over the rows, wherever their root may lie."""
         digest = hashlib.sha256()
         for row in self.rows:
-            digest.update(json.dumps(astuple(row)[:-1], ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+            facts: list[Any] = [row.path, row.subject, row.spectrum, row.camera, row.session, row.split, row.box]
+            if later := {name: value for name in _LATER if (value := getattr(row, name)) is not None}:
+                facts.append(later)
+            digest.update(json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
         return digest.hexdigest()
 
     @cached_property
@@ -408,9 +475,12 @@ def _checked(table: _Table, *, deep: bool) -> tuple[list[Row], list[str]]:
         if has_splits and not cells.get("split"):
             found.append("split is empty, but other rows have one")
         box = _box(cells.get("box") or "", found)
+        landmarks = _landmarks(cells.get("landmarks") or "", found)
+        quality = _quality(cells.get("quality") or "", found)
         if not found:
-            camera, session, split = (cells.get(name) or None for name in ("camera", "session", "split"))
-            rows.append(Row(cells["path"], cells["subject"], cells["spectrum"], camera, session, split, box, number))
+            facts: dict[str, Any] = {name: cells.get(name) or None for name in OPTIONAL if name not in _PARSED}
+            facts |= {name: cells[name] for name in REQUIRED}
+            rows.append(Row(**facts, box=box, landmarks=landmarks, quality=quality, index=number))
             kept.append(number)
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
@@ -420,9 +490,13 @@ def _checked(table: _Table, *, deep: bool) -> tuple[list[Row], list[str]]:
             if fault:
                 faults[number].append(fault)
         if deep:
-            sums = pool.map(lambda row: _content(table.root, row), rows)
-            _report_twins(table, rows, list(sums), "has the same bytes and box as", faults)
-    _report_twins(table, rows, [(os.path.normpath(row.path), row.box) for row in rows], "is the same image as", faults)
+            distinct = {(os.path.normpath(row.path), row.box): row for row in reversed(rows)}
+            first = sorted(distinct.values(), key=lambda row: row.index)
+            sums = pool.map(lambda row: _content(table.root, row), first)
+            _report_twins(table, first, list(sums), "has the same bytes and box as", faults)
+    # An image may stand once in each fold, role and template.
+    uses = [(os.path.normpath(row.path), row.box, row.fold, row.role, row.template) for row in rows]
+    _report_twins(table, rows, uses, "is the same image as", faults)
     _report_leaks(table, rows, faults)
 
     listed = [f"{table.records[i].where}: {text}" for i, found in enumerate(faults) for text in found]
@@ -449,6 +523,30 @@ def _box(text: str, faults: list[str]) -> Box | None:
     if x < 0 or y < 0 or w < 1 or h < 1:
         faults.append(f"box {text!r} starts before 0 or has no area")
     return x, y, w, h
+
+
+def _landmarks(text: str, faults: list[str]) -> Points | None:
+    if not text:
+        return None
+    try:
+        numbers = [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if not numbers or len(numbers) % 2 or not np.isfinite(numbers).all():
+        faults.append(f"landmarks {text!r} are not pairs of numbers x y")
+        return None
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _quality(text: str, faults: list[str]) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = float("nan")
+    if value is not None and not np.isfinite(value):
+        faults.append(f"quality {text!r} is not a number")
+        return None
+    return value
 
 
 def _file_fault(root: Path, row: Row, deep: bool) -> tuple[str, Row]:
@@ -488,12 +586,12 @@ def _report_twins(
 
 
 def _report_leaks(table: _Table, rows: Sequence[Row], faults: list[list[str]]) -> None:
-    home: dict[str, Row] = {}
-    told: set[tuple[str, str | None]] = set()
+    home: dict[tuple[str, str | None], Row] = {}  # each fold divides the subjects anew
+    told: set[tuple[str, str | None, str | None]] = set()
     for row in rows:
-        first = home.setdefault(row.subject, row)
-        if row.split != first.split and (row.subject, row.split) not in told:
-            told.add((row.subject, row.split))
+        first = home.setdefault((row.subject, row.fold), row)
+        if row.split != first.split and (row.subject, row.fold, row.split) not in told:
+            told.add((row.subject, row.fold, row.split))
             faults[row.index].append(
                 f"subject {row.subject!r} is in split {row.split!r} here, "
                 f"but in {first.split!r} at {table.records[first.index].where}"
