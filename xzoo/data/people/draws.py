@@ -11,12 +11,15 @@ import functools
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["noise_rows", "normals", "uniforms"]
+__all__ = ["fields", "noise_rows", "normals", "uniforms"]
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
 _MIX = (-4658895280553007687, -7723592293110705685)
 _BANK = 1 << 20
+_TILE = 1024
+_CROP = 128
 
 
 def uniforms(seed: int, subjects: Tensor, samples: Tensor, stream: int, count: int) -> Tensor:
@@ -53,6 +56,40 @@ def noise_rows(starts: Tensor, length: int) -> Tensor:
     bank = _bank(str(starts.device))
     rows = bank.as_strided((_BANK - length, length), (1, 1))
     return rows[(starts * (_BANK - length)).long()]
+
+
+def fields(starts: Tensor, cells: int) -> Tensor:
+    """Return smooth random fields ``[B, cells, cells]``, about zero mean and unit variance.
+
+    Each is the sum of two windows into fixed tiles whose amplitude falls with
+    frequency, as it does in natural textures (Field, *J. Opt. Soc. Am. A* 4,
+    1987); with four numbers per field no two people meet the same pair.
+
+    Args:
+        starts: Numbers in (0, 1), float32 ``[B, 4]``: where the windows are cut.
+        cells: Side of the field; the pattern is the same whatever the side.
+    """
+    places = (starts * (_TILE - _CROP)).long()
+    tiles = _tiles(str(starts.device))
+    span = _TILE - _CROP
+    windows = [tile.as_strided((span, span, _CROP, _CROP), (_TILE, 1, _TILE, 1)) for tile in tiles]
+    field = (windows[0][places[:, 0], places[:, 1]] + windows[1][places[:, 2], places[:, 3]]).mul_(0.5**0.5)
+    if cells == _CROP:
+        return field
+    return F.interpolate(field[:, None], size=(cells, cells), mode="bilinear", align_corners=False)[:, 0]
+
+
+@functools.cache
+def _tiles(device: str) -> tuple[Tensor, Tensor]:
+    zero = torch.zeros(1, dtype=torch.int64)
+    white = normals(0, zero, zero, 98, 2 * _TILE * _TILE).view(2, _TILE, _TILE)
+    down, across = torch.fft.fftfreq(_TILE)[:, None], torch.fft.rfftfreq(_TILE)
+    frequency = (down.square() + across.square()).sqrt()
+    # Waves from about 3 to 50 cells: wider ones are the business of traits, shorter ones of noise.
+    fall = frequency.clamp(min=1.0 / 50.0) ** -1.3 * torch.exp(-((frequency * 3.0) ** 2)) * (frequency > 1.0 / 80.0)
+    smooth = torch.fft.irfft2(torch.fft.rfft2(white) * fall, s=(_TILE, _TILE))
+    one, two = (smooth / smooth.std((1, 2), keepdim=True)).to(device).unbind()
+    return one.contiguous(), two.contiguous()
 
 
 @functools.cache

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xzoo.data.people.bands import heat, reflection
-from xzoo.data.people.cameras import CAMERAS, photograph, pose_grid, thermogram
+from xzoo.data.people.bands import REFLECTED, SPECTRA, radiance
+from xzoo.data.people.cameras import BITS, CAMERAS, compose, expose, path_at, pose_grid
 from xzoo.data.people.draws import normals
 from xzoo.data.people.surface import canvas, surface
 from xzoo.data.people.traits import moment, person
@@ -14,10 +14,7 @@ from xzoo.errors import OptionError
 
 __all__ = ["SPECTRA", "check", "faces"]
 
-SPECTRA = ("VIS", "LWIR")
-"""The bands in which the generator sees people."""
-
-_CHUNK = 32
+CHUNK = 32
 """Faces drawn at once: larger batches leave the processor's cache and are slower."""
 
 
@@ -30,6 +27,10 @@ def faces(
     size: int = 112,
     seed: int = 0,
     camera: str = "house",
+    distance: float | None = None,
+    bits: int = 8,
+    phase: Tensor | None = None,
+    nuisances: float = 1.0,
     device: str | torch.device | None = None,
 ) -> Tensor:
     """Draw generated faces, roughly aligned to the ArcFace template.
@@ -42,41 +43,72 @@ def faces(
     Args:
         subjects: Subject numbers, integers ``[B]``, any of 2**63.
         samples: Sample numbers, integers ``[B]``.
-        spectrum: ``"VIS"`` or ``"LWIR"``.
+        spectrum: One of ``SPECTRA``.
         size: Side of the pictures in pixels, 32 to 448.
         seed: The world; another seed has other people.
-        camera: The thermal sensor, one of ``cameras.CAMERAS``; VIS has one camera.
+        camera: The set of sensors, one of ``cameras.CAMERAS``.
+        distance: Metres between face and camera, whose lens still fills the picture; None is arm's length.
+        bits: 8 for pictures, 14 or 16 for raw counts of the sensor (see ``cameras.expose``).
+        phase: How far each moment has moved on to the next sample, float ``[B]`` in [0, 1]: frames of a track.
+        nuisances: Scales pose, expression, wear and the state of the day; 0 is a passport picture.
         device: Where to draw; the device of ``subjects`` if None.
 
     Returns:
-        RGB pictures, uint8 ``[B, 3, size, size]``; LWIR has equal channels.
+        RGB pictures, uint8 ``[B, 3, size, size]``, with equal channels where the band has one; with 14 or 16
+        bits int32 ``[B, 1, size, size]`` (VIS: three channels).
 
     Raises:
         OptionError: A spectrum, camera or size that does not exist, or ``subjects`` and ``samples``
             that are not integer vectors of one length.
     """
     check(spectrum, size, camera)
-    _check_numbers(subjects, samples)
+    check_numbers(subjects, samples)
+    check_view(distance, bits, phase, nuisances, len(subjects))
     device = torch.device(device) if device is not None else subjects.device
     subjects, samples = subjects.to(device, torch.int64), samples.to(device, torch.int64)
-    chunk = _CHUNK if device.type == "cpu" else 1024
+    chunk = CHUNK if device.type == "cpu" else 1024
+    ahead = torch.split(phase.to(device), chunk) if phase is not None else [None] * len(subjects)
     parts = [
-        _draw(some, which, spectrum, size, seed, camera)
-        for some, which in zip(torch.split(subjects, chunk), torch.split(samples, chunk), strict=True)
+        _draw(some, which, spectrum, size, seed, camera, distance, bits, frame, nuisances)
+        for some, which, frame in zip(torch.split(subjects, chunk), torch.split(samples, chunk), ahead, strict=False)
     ]
-    return torch.cat(parts) if parts else torch.empty(0, 3, size, size, dtype=torch.uint8, device=device)
+    if parts:
+        return torch.cat(parts)
+    return torch.empty(0, 3, size, size, dtype=torch.uint8 if bits == 8 else torch.int32, device=device)
 
 
-def _draw(subjects: Tensor, samples: Tensor, spectrum: str, size: int, seed: int, camera: str) -> Tensor:
-    who, now = person(seed, subjects), moment(seed, subjects, samples)
-    c = canvas(16 * round(size / 14), subjects.device)
+def _draw(
+    subjects: Tensor,
+    samples: Tensor,
+    spectrum: str,
+    size: int,
+    seed: int,
+    camera: str,
+    distance: float | None,
+    bits: int,
+    phase: Tensor | None,
+    nuisances: float,
+) -> Tensor:
+    who, now = person(seed, subjects), moment(seed, subjects, samples, phase=phase, nuisances=nuisances)
+    c = canvas(cells(size), subjects.device)
     face = surface(who, now, c)
     grid = pose_grid(now, face.height, size)
-    scene = normals(seed, subjects, samples, 21 + 2 * SPECTRA.index(spectrum), 12).clamp_(-2.2, 2.2)
-    shot = normals(seed, subjects, samples, 22 + 2 * SPECTRA.index(spectrum), 48).clamp_(-2.6, 2.6)
-    if spectrum == "VIS":
-        return photograph(reflection(who, now, face, c, scene), grid, shot)
-    return thermogram(heat(who, now, face, c, scene), grid, shot, CAMERAS[camera], seed)
+    scene = normals(seed, subjects, samples, 21 + 2 * SPECTRA.index(spectrum), 12).clamp_(-2.2, 2.2) * nuisances
+    shot = shots(seed, subjects, samples, spectrum)
+    path = path_at(distance, spectrum)
+    seen = radiance(who, now, face, c, scene, spectrum)
+    picture = compose(seen, grid, spectrum, shot, now["covered"], path)
+    return expose(picture, spectrum, CAMERAS[camera][spectrum], shot, path=path, bits=bits, sensor=seed)
+
+
+def cells(size: int) -> int:
+    """Return the cells across the canvas of a picture."""
+    return 16 * round(size / 14)
+
+
+def shots(seed: int, subjects: Tensor, samples: Tensor, spectrum: str) -> Tensor:
+    """Return the standard normal numbers of a picture behind and in front of the face, ``[B, 64]``."""
+    return normals(seed, subjects, samples, 22 + 2 * SPECTRA.index(spectrum), 64).clamp_(-2.6, 2.6)
 
 
 def check(spectrum: str, size: int, camera: str) -> None:
@@ -95,7 +127,7 @@ def check(spectrum: str, size: int, camera: str) -> None:
     if camera not in CAMERAS:
         raise OptionError(
             f"camera {camera!r} of generated people",
-            why="there is no such thermal sensor",
+            why="there is no such set of sensors",
             exists=", ".join(CAMERAS),
             do='camera="house"',
         )
@@ -107,7 +139,30 @@ def check(spectrum: str, size: int, camera: str) -> None:
         )
 
 
-def _check_numbers(subjects: Tensor, samples: Tensor) -> None:
+def check_view(distance: float | None, bits: int, phase: Tensor | None, nuisances: float, count: int) -> None:
+    if distance is not None and not (isinstance(distance, int | float) and 1.0 <= distance <= 5000.0):
+        raise OptionError(
+            f"distance={distance!r} of generated people", why="must be metres, from 1 to 5000", do="distance=30"
+        )
+    if bits not in BITS:
+        raise OptionError(
+            f"bits={bits!r} of generated people", why="no sensor here has that depth", exists="8, 14, 16", do="bits=8"
+        )
+    if not 0.0 <= nuisances <= 2.0:
+        raise OptionError(
+            f"nuisances={nuisances!r} of generated people",
+            why="scales how much moments differ, from 0 to 2",
+            do="nuisances=1.0",
+        )
+    if phase is not None and phase.shape != (count,):
+        raise OptionError(
+            f"phase {tuple(phase.shape)} for {count} generated pictures",
+            why="there must be one number in [0, 1] for each",
+            do=f"phase=torch.linspace(0, 1, {count})",
+        )
+
+
+def check_numbers(subjects: Tensor, samples: Tensor) -> None:
     whole = (torch.int64, torch.int32, torch.int16, torch.uint8)
     if any(part.ndim != 1 or part.dtype not in whole for part in (subjects, samples)) or len(subjects) != len(samples):
         raise OptionError(

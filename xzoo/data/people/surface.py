@@ -256,8 +256,16 @@ def _worn(p: Values, m: Values, half: Tensor, chin: Tensor, c: Canvas) -> dict[s
         line = p["brow_y"] - 11.0 + 2.5 * m["hat_line"] - (4.0 * cap + 1.5) * (c.x / 34.0).square()
         top = p["crown_y"] - 7.0
         width = p["face_width"] + 4.5 + 1.5 * cap
-        dome = _outline(c.y, top, torch.full_like(top, -14.0), line.amax(2, keepdim=True) + 30.0, width,
-                        p["crown_square"], p["crown_square"] * 1.6, 0.0 * top)
+        dome = curves.outline(
+            c.y,
+            top,
+            torch.full_like(top, -14.0),
+            line.amax(2, keepdim=True) + 30.0,
+            width,
+            p["crown_square"],
+            p["crown_square"] * 1.6,
+            0.0 * top,
+        )
         hat = _inside(torch.minimum(line - c.y, dome - side), c) * m["hat"]
         parts["hat"] = _Part(_ALL, hat)
     if bool((m["mask"] > 0).any()):
@@ -287,16 +295,18 @@ def _height(who: Values, now: Values, c: Canvas, half: Tensor, chin: Tensor) -> 
     t = ((c.y - 4.0) / (0.5 * (chin - p["crown_y"][:, :, None]) + 10.0)).abs().clamp(max=1.0)
     vault = p["depth"][:, :, None] * (1.0 - t**2.6).sqrt()
     # Close to an ellipse, but with a finite slope at the rim, so that a turned head stays one surface.
-    rim = (1.0 - (c.x / half.clamp(min=4.0)).square()).clamp_(min=0.0)
+    # Below the chin the neck goes on.
+    neck = 0.9 * p["neck_width"][:, :, None] * ((c.y - chin + 4.0) / 8.0).clamp(0.0, 1.0)
+    rim = (1.0 - (c.x / torch.maximum(half, neck).clamp(min=4.0)).square()).clamp_(min=0.0)
     round_ = (1.7 - 0.7 * rim).mul_(rim)
     nose, wide, mouth, lip = p["nose_length"], p["nose_width"], p["mouth_y"], p["lip_lower"]
-    lines = curves.nose(p)
+    at = curves.nose(p)
     bridge, smile, line = p["nose_bridge_width"], m["smile"], p["mouth_width"]
     fold = -p["fold_depth"].clamp(min=0.0) * (0.6 + smile.clamp(min=0.0))
     middle: list[Bump] = [
-        (*lines.root, bridge * 0.8, 6.0, p["nose_bridge"] * 0.55),
-        (*lines.bridge, bridge, nose * 0.28, p["nose_bridge"] * 0.75),
-        (*lines.tip, wide * 0.5, 4.0, p["nose_tip"]),
+        (*at.root, bridge * 0.8, 6.0, p["nose_bridge"] * 0.55),
+        (*at.bridge, bridge, nose * 0.28, p["nose_bridge"] * 0.75),
+        (*at.tip, wide * 0.5, 4.0, p["nose_tip"]),
         (0.0, nose + 8.0, 1.5, 4.0, -0.9),
         (0.0, mouth - p["lip_upper"] * 0.5, line * 0.55, 2.0, 2.0),
         (0.0, mouth + lip * 0.6, line * 0.5, 2.4, 2.6),
@@ -315,7 +325,7 @@ def _height(who: Values, now: Values, c: Canvas, half: Tensor, chin: Tensor) -> 
         (22.0, 30.0, 9.0, 10.0, 3.0 * m["puff"].clamp(min=-0.4)),
         (24.0, 37.0, 8.0, 9.0, -p["cheek_hollow"]),
         (35.0, -22.0, 6.0, 12.0, -2.0),
-        (*lines.wing, 2.5, 2.7, 3.6),
+        (*at.wing, 2.5, 2.7, 3.6),
         (wide + 3.0, nose + 1.0, 1.8, 3.0, fold),
         (wide * 0.6 + line * 0.55, (nose + mouth) * 0.5, 1.9, 4.0, fold),
         (line + 3.5, mouth - 1.0, 2.0, 4.0, fold),
@@ -329,9 +339,10 @@ def _height(who: Values, now: Values, c: Canvas, half: Tensor, chin: Tensor) -> 
 def _hollows(who: Values, now: Values, c: Canvas) -> Tensor:
     p = who
     nose, wide, mouth = p["nose_length"], p["nose_width"], p["mouth_y"]
-    lines = curves.nose(p)
+    lines = 0.16 * torch.sigmoid(2.0 * (p["age"] + p["wrinkles"]) - 1.2)
+    at = curves.nose(p)
     middle: list[Bump] = [
-        (*lines.base, 5.0, 1.7, 0.28),
+        (*at.base, 5.0, 1.7, 0.28),
         (0.0, mouth + p["lip_lower"] + 3.5, 8.0, 1.8, 0.16),
         (0.0, mouth, p["mouth_width"] * 0.55, 1.0, 0.2),
         (0.0, -19.5, 15.0, 0.9, lines + 0.05 * now["brow_raise"].clamp(min=0.0)),
@@ -340,7 +351,7 @@ def _hollows(who: Values, now: Values, c: Canvas) -> Tensor:
         (0.0, -8.0, 0.9, 3.5, lines + 0.12 * now["frown"].clamp(min=0.0)),
     ]
     sides: list[Bump] = [
-        (*lines.nostril, 1.7, 1.15, 0.85),
+        (*at.nostril, 1.7, 1.15, 0.85),
         (wide * 1.02, nose - 0.5, 0.9, 3.0, 0.32),
         (p["eye_x"] - 5.0, -2.5, 5.5, 3.5, 0.22),
         (p["eye_x"] - 3.0, 5.5, 5.5, 2.0, 0.3 * p["under_eye"].clamp(min=0.0)),

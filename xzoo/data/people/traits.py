@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xzoo.data.people.draws import normals, uniforms
 
-__all__ = ["MOMENT", "PERSON", "Values", "moment", "person"]
+__all__ = ["DAY", "MOMENT", "PERSON", "SESSION", "Values", "moment", "person", "session_of"]
 
 Values = dict[str, Tensor]
 """Named numbers, each ``[B, 1]``."""
@@ -87,6 +87,14 @@ PERSON = {
     "ear_cold": (1.6, 1.2, 0.0),
     "lip_warm": (0.3, 0.5, 0.0),
     "forehead_warm": (0.4, 0.5, 0.0),
+    "socket_warm": (0.9, 0.4, 0.0),
+    "chin_cold": (0.5, 0.6, 0.0),
+    "mottle": (0.75, 0.3, 0.0),
+    "mottle_wide": (0.5, 0.25, 0.0),
+    "texture": (0.055, 0.03, 0.2),
+    "brow_bushy": (0.25, 0.15, 0.4),
+    "wrinkles": (0.0, 0.5, 0.0),
+    "stubble": (0.0, 1.0, 0.6),
 }
 """The traits of a person; the factor is one that ties masculine traits together."""
 
@@ -105,12 +113,33 @@ MOMENT = {
     "lids": (0.0, 0.45),
     "gaze_x": (0.0, 0.8),
     "gaze_y": (0.0, 0.4),
+    "puff": (0.0, 0.4),
+    "squint": (0.0, 0.4),
+}
+"""What one sample does to any person: pose and expression."""
+
+DAY = {
     "warmth": (0.0, 0.5),
     "nose_chill": (0.0, 1.0),
     "flush": (0.0, 0.4),
+    "sweat": (0.0, 0.35),
     "hair_change": (0.0, 0.8),
+    "hair_grown": (0.0, 1.0),
+    "shave": (0.0, 0.8),
+    "colour_0": (0.0, 1.0),
+    "colour_1": (0.0, 1.0),
+    "colour_2": (0.0, 1.0),
+    "hat_line": (0.0, 1.0),
+    "mask_line": (0.0, 1.0),
+    "cloth_cold": (0.0, 1.0),
 }
-"""What one sample does to any person: pose, expression, state of the day."""
+"""What a day does to any person: heat after exertion or cold, hair, shaving, clothes."""
+
+SESSION = 8
+"""Samples of one session: sample ``s`` belongs to session ``s // 8``."""
+
+HAT_RATE, MASK_RATE, GLASSES_RATE, COVER_RATE = 0.09, 0.04, 0.85, 0.08
+"""How often a session has a hat, a mask, or the glasses of those who have some; how often a sample is covered."""
 
 _PATTERN = 28
 _VESSELS = 5
@@ -121,8 +150,9 @@ def person(seed: int, subjects: Tensor) -> Values:
 
     Besides the rows of ``PERSON``: the shares ``bald``, ``long_hair``, ``beard``,
     ``moustache``, ``wears_glasses`` and ``fringe`` in [0, 1], and the blocks of
-    numbers ``relief``, ``pattern``, ``vessels``, ``marks`` and ``strands`` that
-    shape the individual surface, thermal pattern, skin marks and hair.
+    numbers ``relief``, ``pattern``, ``vessels``, ``marks``, ``strands`` and
+    ``windows`` that shape the individual surface, thermal pattern, skin marks,
+    hair, and the fields of skin tone and skin heat.
     """
     still = torch.zeros_like(subjects)
     z = normals(seed, subjects, still, 1, len(PERSON) + 2)
@@ -144,20 +174,47 @@ def person(seed: int, subjects: Tensor) -> Values:
         {"relief": 3 * 14, "pattern": 4 * _PATTERN, "vessels": 5 * _VESSELS, "marks": 4 * 8, "strands": 24}.items(), 3
     ):
         values[name] = normals(seed, subjects, still, stream, count)
+    values["windows"] = uniforms(seed, subjects, still, 8, 12)
     return values
 
 
-def moment(seed: int, subjects: Tensor, samples: Tensor) -> Values:
-    """Return what one sample does to the face: the rows of ``MOMENT`` and ``glasses_on``.
+def session_of(samples: Tensor) -> Tensor:
+    """Return the session of each sample, int64 ``[B]``."""
+    return torch.div(samples, SESSION, rounding_mode="floor")
 
-    The spectrum takes no part: the same sample in two spectra is one moment
-    seen by two cameras.
+
+def moment(
+    seed: int, subjects: Tensor, samples: Tensor, *, phase: Tensor | None = None, nuisances: float = 1.0
+) -> Values:
+    """Return what one sample does to the face, the rows of ``MOMENT`` and ``DAY``, and what is worn.
+
+    The shares ``glasses_on``, ``hat`` and ``mask`` belong to the session,
+    ``covered`` (something between face and camera) to the sample. The spectrum
+    takes no part: the same sample in two spectra is one moment seen by two cameras.
+
+    Args:
+        seed: The world.
+        subjects: Subject numbers, int64 ``[B]``.
+        samples: Sample numbers, int64 ``[B]``.
+        phase: How far each moment has moved on to the next sample, float ``[B]`` in [0, 1]: frames of a track.
+        nuisances: Scales all spreads and rates; 0 is a passport picture.
     """
     z = normals(seed, subjects, samples, 11, len(MOMENT)).clamp(-2.6, 2.6)
-    mean, spread = torch.tensor(list(MOMENT.values()), device=z.device).T
-    values = dict(zip(MOMENT, torch.split(mean + spread * z, 1, dim=1), strict=True))
-    u = uniforms(seed, subjects, samples, 12, 1)
-    values["glasses_on"] = (u < 0.85).float()
+    if phase is not None:
+        after = normals(seed, subjects, samples + 1, 11, len(MOMENT)).clamp(-2.6, 2.6)
+        z = z.lerp(after, phase.to(z.dtype)[:, None])
+    days = session_of(samples)
+    day = normals(seed, subjects, days, 13, len(DAY)).clamp(-2.6, 2.6)
+    values: Values = {}
+    for table, rows in ((MOMENT, z), (DAY, day)):
+        mean, spread = torch.tensor(list(table.values()), device=rows.device).T
+        values |= zip(table, torch.split(mean + nuisances * spread * rows, 1, dim=1), strict=True)
+    u = uniforms(seed, subjects, days, 12, 4)
+    values["glasses_on"] = (u[:, :1] < GLASSES_RATE).float()
+    values["hat"] = (u[:, 1:2] < HAT_RATE * nuisances).float()
+    values["hat_shape"] = u[:, 2:3]
+    values["mask"] = (u[:, 3:4] < MASK_RATE * nuisances).float()
+    values["covered"] = (uniforms(seed, subjects, samples, 14, 1) < COVER_RATE * nuisances).float()
     return values
 
 
