@@ -144,7 +144,7 @@ def test_the_other_camera_is_black_hot():
 
 
 BAD = [
-    ("band", {"spectra": ["VIS", "NIR"]}, "NIR"),
+    ("band", {"spectra": ["VIS", "UV"]}, "UV"),
     ("no band", {"spectra": []}, "spectra"),
     ("camera", {"camera": "hose"}, "hose"),
     ("tiny", {"size": 8}, "size"),

@@ -1,16 +1,17 @@
-"""``xzoo data check``: read a manifest as a whole and say what is in it."""
+"""``xzoo data``: check a manifest as a whole, or make a set of people who do not exist."""
 
 from __future__ import annotations
 
 import click
 
 from xzoo.cli.shared import as_json, emit, lines
-from xzoo.errors import DataError, problems
+from xzoo.cli.shared import device as shared_device
+from xzoo.errors import DataError, OptionError, problems
 
 
 @click.group()
 def command() -> None:
-    """Look after manifests."""
+    """Look after manifests, and make generated people."""
 
 
 @command.command()
@@ -39,3 +40,168 @@ def check(manifest: str, deep: bool, as_json: bool) -> None:
             why=problems(found.problems, limit=len(found.problems)),
             do="mend the rows above and check it again",
         )
+
+
+class _Several(click.Command):
+    """A command whose repeatable options also take several values after one word: ``--domains VIS LWIR``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each of its values."""
+        repeatable = {name for each in self.params if getattr(each, "multiple", False) for name in each.opts}
+        spread: list[str] = []
+        option, fresh = "", False  # the option whose values these are; whether it still waits for its first
+        for word in args:
+            if word.startswith("-"):
+                option, fresh = (word, True) if word in repeatable else ("", False)
+            elif option and not fresh:
+                spread.append(option)
+            else:
+                fresh = False
+            spread.append(word)
+        try:
+            return super().parse_args(ctx, spread)
+        except click.MissingParameter as missing:
+            if missing.param is not None and missing.param.name == "folder" and spread != args:
+                raise click.UsageError("no folder to fill; name it first: xzoo data synth OUT ...", ctx) from missing
+            raise
+
+
+@command.command(cls=_Several)
+@click.argument("folder", metavar="OUT", type=click.Path(file_okay=True))
+@click.option("--subjects", type=int, default=64, show_default=True, help="How many people.")
+@click.option("--per-domain", type=int, default=2, show_default=True, help="Pictures of each in each domain.")
+@click.option(
+    "--domains",
+    multiple=True,
+    metavar="NAME...",
+    default=("VIS", "LWIR"),
+    show_default=True,
+    help="Bands VIS NIR SWIR MWIR LWIR, also at a distance: LWIR-500m.",
+)
+@click.option(
+    "--distance",
+    "distances",
+    multiple=True,
+    metavar="METRES...",
+    type=click.IntRange(min=0),
+    help="See every band that has no distance of its own from here; 0 is near.",
+)
+@click.option("--kind", type=click.Choice(["face", "body", "both"]), default="face", show_default=True)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="SIZE...",
+    help="112 for faces, 384x128 (height x width) for bodies.  [default: these]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The world; another has other people.")
+@click.option("--camera", default="house", show_default=True, help="The sensors: house, blackhot_lowres.")
+@click.option("--bits", type=int, default=8, show_default=True, help="14 or 16: raw counts of the sensors.")
+@click.option("--tracks", type=int, metavar="FRAMES", help="A video track in place of each picture.")
+@click.option("--sessions", is_flag=True, help="Picture n of all domains is taken in session n.")
+@click.option(
+    "--splits", multiple=True, metavar="NAME=SHARE...", default=("train=0.75", "test=0.25"), show_default=True
+)
+@click.option("--labels/--no-labels", default=True, show_default=True, help="Write labels.jsonl and what it holds.")
+@shared_device
+@as_json
+def synth(
+    folder: str,
+    subjects: int,
+    per_domain: int,
+    domains: tuple[str, ...],
+    distances: tuple[int, ...],
+    kind: str,
+    sizes: tuple[str, ...],
+    seed: int,
+    camera: str,
+    bits: int,
+    tracks: int | None,
+    sessions: bool,
+    splits: tuple[str, ...],
+    labels: bool,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Fill OUT with pictures of people who do not exist, a manifest, and labels.
+
+    A call that was stopped is taken up by the same call, and ends in the same bytes.
+
+    \b
+    xzoo data synth people --subjects 100 --per-domain 4 --domains VIS LWIR
+    xzoo data synth walks --kind both --size 112 384x128 --domains LWIR --distance 30 500 --tracks 16
+    """  # noqa: D301  (\\b tells click to keep the lines)
+    from xzoo.data import people
+
+    face, body = _sizes(sizes, kind)
+    manifest = people.write(
+        folder,
+        subjects=subjects,
+        samples=per_domain,
+        spectra=_at(domains, distances),
+        size=face,
+        body_size=body,
+        seed=seed,
+        camera=camera,
+        splits=_shares(splits),
+        kind=kind,
+        bits=bits,
+        tracks=tracks,
+        sessions=sessions,
+        labels=labels,
+        device=device,
+    )
+    with open(manifest, encoding="utf-8") as file:
+        pictures = sum(1 for _ in file) - 1
+    facts = {
+        "manifest": manifest,
+        "pictures": pictures,
+        "labels": manifest.with_name("labels.jsonl") if labels else None,
+    }
+    shown = {key: value for key, value in facts.items() if value}
+    emit(facts, as_json=as_json, text=lines({**shown, "try": f"xzoo data check {folder}"}))
+
+
+def _at(domains: tuple[str, ...], distances: tuple[int, ...]) -> list[str]:
+    """Return the domains, those without a distance at each of the distances."""
+    suffixes = [f"-{metres}m" if metres else "" for metres in distances] or [""]
+    return [name + suffix for name in domains for suffix in ([""] if "-" in name else suffixes)]
+
+
+def _sizes(words: tuple[str, ...], kind: str) -> tuple[int, tuple[int, int]]:
+    """Return the side of faces, and height and width of bodies."""
+    face, body = 112, (384, 128)
+    for word in words:
+        sides = word.lower().split("x")
+        if len(sides) > 2 or not all(side.isdecimal() and len(side) < 6 for side in sides):
+            raise _wrong_size(word, "it is neither a side nor HEIGHTxWIDTH")
+        if len(sides) == 2 and (kind != "face" or sides[0] != sides[1]):
+            if kind == "face":
+                raise _wrong_size(word, "faces are square")
+            body = (int(sides[0]), int(sides[1]))
+        elif kind == "body":
+            raise _wrong_size(word, "bodies have a height and a width")
+        else:
+            face = int(sides[0])
+    return face, body
+
+
+def _wrong_size(word: str, why: str) -> OptionError:
+    return OptionError(
+        f"--size {word!r} of generated people", why=why, exists="112 for faces, 384x128 for bodies", do="--size 112"
+    )
+
+
+def _shares(words: tuple[str, ...]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for word in words:
+        name, _, share = word.partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError as fault:
+            raise OptionError(
+                f"--splits {word!r} of generated people",
+                why="it is not NAME=SHARE",
+                do="--splits train=0.75 test=0.25",
+            ) from fault
+    return shares

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from xzoo.data.augment import Augment
     from xzoo.data.images import load_raw, read_image
     from xzoo.data.manifest import Check, Manifest, Row
+    from xzoo.data.people.stream import SyntheticPeople
     from xzoo.data.preprocess import Preprocess
     from xzoo.data.samplers import BalancedSampler, Batch, PairSampler
 
@@ -25,6 +26,7 @@ __all__ = [
     "PairSampler",
     "Preprocess",
     "Row",
+    "SyntheticPeople",
     "load_raw",
     "read_image",
 ]
@@ -38,6 +40,7 @@ _HOME = {
     "PairSampler": "samplers",
     "Preprocess": "preprocess",
     "Row": "manifest",
+    "SyntheticPeople": "people.stream",
     "load_raw": "images",
     "read_image": "images",
 }
