@@ -28,6 +28,7 @@ __all__ = ["Embeds", "evaluate", "pixel_baseline"]
 
 FARS = {"1e-1": 1e-1, "1e-2": 1e-2, "1e-3": 1e-3}
 RANKS = {"rank1": 1, "rank5": 5, "rank10": 10}
+CMC_RANKS = 50  # as far as a report with details draws the curve
 
 
 class Embeds(Protocol):
@@ -57,6 +58,7 @@ def evaluate(
     split: str | None = None,
     templates: bool = False,
     batch_size: int = 64,
+    details: bool = False,
 ) -> Report:
     """Measure how well a model tells people apart.
 
@@ -74,6 +76,8 @@ def evaluate(
         templates: Compare with one template for each gallery subject, the mean of its
             raw embeddings, instead of with each image.
         batch_size: Images per forward pass.
+        details: Also keep what :meth:`Report.write` shows: curves, histograms, worst errors
+            and the search between all bands of the split, whose images are embedded too.
 
     Returns:
         The figures, with counts, intervals and what the data cannot tell.
@@ -89,12 +93,14 @@ def evaluate(
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise errors.EvaluationError(f"batch_size={batch_size!r}", why="A batch holds at least one image.")
     if model == "pixels":
-        return pixel_baseline(data, gallery=gallery, probe=probe, split=split, templates=templates)
+        return pixel_baseline(data, gallery=gallery, probe=probe, split=split, templates=templates, details=details)
     manifest = data if isinstance(data, Manifest) else Manifest.read(data)
     sides = Side.parse(gallery, "gallery"), Side.parse(probe, "probe")
     # What the data cannot support is found before a model is loaded.
     known, asked = choose(manifest, *sides, split)
-    number = {key: place for place, key in enumerate(dict.fromkeys(map(_image, (*known.rows, *asked.rows))))}
+    within = manifest if split is None else manifest.select(split=split)
+    used = (*known.rows, *asked.rows, *(within.rows if details else ()))
+    number = {key: place for place, key in enumerate(dict.fromkeys(map(_image, used)))}
     known_number = np.array([number[_image(row)] for row in known.rows])
     asked_number = np.array([number[_image(row)] for row in asked.rows])
     if templates and (shared := np.intersect1d(known_number, asked_number)).size:
@@ -105,19 +111,22 @@ def evaluate(
         )
     network = _resolve(model)
 
-    distinct = {number[_image(row)]: row for row in (*known.rows, *asked.rows)}
+    distinct = {number[_image(row)]: row for row in used}
     raw = _embed(network, Manifest(tuple(distinct[place] for place in range(len(distinct))), manifest.root), batch_size)
     probes, probe_subject = raw[asked_number], np.array([row.subject for row in asked.rows])
     members, member_subject = raw[known_number], np.array([row.subject for row in known.rows])
+    ranks_shown = CMC_RANKS if details else max(RANKS.values())
     if templates:
         subjects, owner = np.unique(member_subject, return_inverse=True)
         means = np.stack([members[owner == place].mean(0, dtype=np.float64) for place in range(len(subjects))])
         members, member_subject = means.astype(np.float32), subjects
-        search = retrieval(probes, members, probe_subject, member_subject, max_rank=10)
+        search = retrieval(probes, members, probe_subject, member_subject, max_rank=ranks_shown)
         pairs = verification(members, probes, member_subject, probe_subject, tuple(FARS.values()))
     else:
         # With its own number as its camera, a probe is left out of the gallery it is searched in.
-        search = retrieval(probes, members, probe_subject, member_subject, asked_number, known_number, max_rank=10)
+        search = retrieval(
+            probes, members, probe_subject, member_subject, asked_number, known_number, max_rank=ranks_shown
+        )
         pairs = verification(
             members,
             probes,
@@ -129,7 +138,26 @@ def evaluate(
         )
 
     ranks = {key: float(search.cmc[rank - 1]) for key, rank in RANKS.items()}
+    kept = None
+    if details:
+        from xzoo.evaluation.report_details import explain
+
+        kept = explain(
+            manifest=manifest,
+            within=within,
+            known=known,
+            asked=asked,
+            sides=sides,
+            split=split,
+            templates=templates,
+            embeddings=raw,
+            place=lambda row: number[_image(row)],
+            members=members,
+            search=search,
+            device=getattr(network, "device", None),
+        )
     return Report(
+        details=kept,
         model=_name(network),
         weights_sha256=getattr(network, "weights_sha256", None),
         adapters=tuple(getattr(network, "adapters", ())),
@@ -167,6 +195,7 @@ def pixel_baseline(
     split: str | None = None,
     templates: bool = False,
     sizes: Sequence[int] = SIZES,
+    details: bool = False,
 ) -> Report:
     """Evaluate plain grey values at several sizes and return the best report.
 
@@ -181,10 +210,13 @@ def pixel_baseline(
         split: Only the images of this split.
         templates: One mean template for each gallery subject.
         sizes: Widths, in pixels, to try; best is the highest rank-1, then AUC.
+        details: As for :func:`evaluate`.
     """
     manifest = data if isinstance(data, Manifest) else Manifest.read(data)
     reports = [
-        evaluate(Pixels(size), manifest, gallery=gallery, probe=probe, split=split, templates=templates)
+        evaluate(
+            Pixels(size), manifest, gallery=gallery, probe=probe, split=split, templates=templates, details=details
+        )
         for size in sizes
     ]
     return max(reports, key=lambda report: (report.rank1, report.auc))

@@ -5,10 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from xzoo import errors
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+    from xzoo.evaluation.report_details import Details
 
 __all__ = ["Report"]
 
@@ -47,6 +53,8 @@ class Report:
         n_impostor: Comparisons of two subjects, each pair of images once.
         intervals: 95 % Wilson intervals of the ranks, probes taken for independent.
         warnings: What these data cannot tell, one sentence each.
+        details: Curves, histograms, domains and worst errors, where they were asked for; not
+            part of :meth:`to_dict`.
     """
 
     model: str
@@ -77,10 +85,12 @@ class Report:
     n_impostor: int
     intervals: dict[str, tuple[float, float]]
     warnings: tuple[str, ...]
+    details: Details | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain lists, dicts, numbers and strings."""
-        plain = dataclasses.asdict(self)
+        """Return the report as plain lists, dicts, numbers and strings, without its details."""
+        plain = dataclasses.asdict(dataclasses.replace(self, details=None))
+        del plain["details"]
         plain |= {key: list(value) for key, value in plain.items() if isinstance(value, tuple)}
         plain["intervals"] = {key: list(ends) for key, ends in self.intervals.items()}
         return plain
@@ -89,6 +99,38 @@ class Report:
         """Return the report as one JSON object; what is not known is ``null``."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
 
+    def to_markdown(self) -> str:
+        """Return the figures as a Markdown table, with intervals and counts."""
+        from xzoo.evaluation.report_page import markdown
+
+        return markdown(self)
+
+    def eval_results(self, *, task: str = "face-recognition") -> list[EvalResult]:
+        """Return the figures as the Hub's ``EvalResult``, ready for a model card."""
+        from xzoo.evaluation.report_page import eval_results
+
+        return eval_results(self, task=task)
+
+    def write(self, folder: str | Path, *, thumbnails: bool = False) -> Path:
+        """Write ``report.html``, ``report.json``, ``report.md`` and ``model-index.yaml``; return the page.
+
+        Args:
+            folder: Made where it is missing; files of these names are replaced.
+            thumbnails: Show the images of the worst errors. Without it the page holds no pixel
+                of a person.
+
+        Raises:
+            EvaluationError: The report has no details.
+            DiskFull, OptionError: The folder cannot be written to.
+            ImageError, MissingFile: A thumbnail cannot be made.
+
+        Example:
+            >>> evaluate("hybrid_fr_t2v", "faces", details=True).write("found")  # doctest: +SKIP
+        """
+        from xzoo.evaluation.report_page import write
+
+        return write(self, folder, thumbnails=thumbnails)
+
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Report:
         """Build a report from what ``to_dict`` returned.
@@ -96,7 +138,7 @@ class Report:
         Raises:
             EvaluationError: A key is missing or unknown.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
+        names = {item.name for item in dataclasses.fields(cls)} - {"details"}
         if names != facts.keys():
             missing, unknown = sorted(names - facts.keys()), sorted(facts.keys() - names)
             said = [

@@ -1,0 +1,549 @@
+"""A report as files: one page for people, JSON for programs, Markdown and a block for the Hub."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xzoo import errors
+from xzoo.evaluation.intervals import wilson
+from xzoo.evaluation.report_svg import Line, chart, heatmap, linear, logarithmic, probit
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+    from xzoo.evaluation.report import Report
+    from xzoo.evaluation.report_details import Cell, Details, Miss, Pair, Picture
+
+__all__ = ["FILES", "eval_results", "figures", "html", "markdown", "write"]
+
+FILES = ("report.html", "report.json", "report.md", "model-index.yaml")
+THUMBNAIL = 88
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
+  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin: 0 0 .2rem; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #999; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
+p.lead { margin: 0 0 1rem; color: #444; }
+table { border-collapse: collapse; margin: .5rem 0; }
+th, td { padding: .2rem .9rem .2rem 0; text-align: left; vertical-align: top; }
+thead th { border-bottom: 1px solid #1a1a1a; } tbody tr { border-bottom: 1px solid #ddd; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+code, pre { font: 13px/1.45 ui-monospace, monospace; }
+pre { white-space: pre-wrap; background: #f4f4f4; padding: .7rem; }
+td code { overflow-wrap: anywhere; }
+.note { border-left: 4px solid #d55e00; padding: .3rem .8rem; margin: .4rem 0; background: #fdf3ec; }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots svg { max-width: 100%; height: auto; }
+figure { margin: 0; break-inside: avoid; } figcaption { max-width: 460px; font-size: .85rem; color: #444; }
+td img { display: block; margin-top: .2rem; }
+@media print {
+  body { margin: 0; max-width: none; font-size: 11px; } h2, h3 { break-after: avoid; }
+  tr, .note { break-inside: avoid; } .plots figure { width: 48%; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
+"""
+
+
+def write(report: Report, folder: str | Path, *, thumbnails: bool = False) -> Path:
+    """Write ``report.html``, ``report.json``, ``report.md`` and ``model-index.yaml``.
+
+    Args:
+        report: With its details (``evaluate(..., details=True)``).
+        folder: Made where it is missing; files of these names are replaced.
+        thumbnails: Show the images of the worst errors in the page. Without it no pixel of a
+            person leaves the data.
+
+    Returns:
+        The page.
+
+    Raises:
+        EvaluationError: The report has no details.
+        DiskFull, OptionError: The folder cannot be written to.
+        ImageError, MissingFile: A thumbnail cannot be made.
+    """
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+    from yaml import safe_dump
+
+    from xzoo.hub import as_path, atomic_write
+
+    details = _details(report)
+    facts = {**report.to_dict(), "details": details.to_dict()}
+    index = eval_results_to_model_index(report.model, eval_results(report))
+    contents = dict(
+        zip(
+            FILES,
+            (
+                html(report, thumbnails=thumbnails),
+                json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+                markdown(report),
+                safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True),
+            ),
+            strict=True,
+        )
+    )
+    target = as_path(folder, "report")
+    for name, text in contents.items():
+        with atomic_write(target / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return target / FILES[0]
+
+
+def figures(report: Report) -> list[tuple[str, str, str, str]]:
+    """Return ``(figure, value, 95 % interval, counted on)`` as people read them."""
+    mated = report.n_probe - report.n_unmated
+    pairs = f"{report.n_genuine} genuine, {report.n_impostor} impostor comparisons"
+    rows = [
+        (
+            label,
+            f"{getattr(report, key):.4f}",
+            _interval(report, key),
+            f"{round(getattr(report, key) * mated)} of {mated} probes",
+        )
+        for key, label in (("rank1", "rank-1"), ("rank5", "rank-5"), ("rank10", "rank-10"))
+    ]
+    rows += [("mAP", f"{report.map:.4f}", _interval(report, "map"), f"{mated} probes")]
+    rows += [("mINP", f"{report.minp:.4f}", _interval(report, "minp"), f"{mated} probes")]
+    rows += [("AUC", f"{report.auc:.4f}", _interval(report, "auc"), pairs)]
+    rows += [("EER", f"{report.eer:.4f}", _interval(report, "eer"), f"{pairs}, threshold {report.eer_threshold:.4f}")]
+    for far, rate in report.tar.items():
+        value = "not supported" if rate is None else f"{rate:.4f}"
+        threshold = report.thresholds[far]
+        counted = (
+            f"{report.n_impostor} impostor comparisons"
+            if rate is None
+            else (
+                f"{round(rate * report.n_genuine)} of {report.n_genuine} genuine comparisons"
+                + (f", threshold {threshold:.4f}" if threshold is not None else ", no genuine pair may be accepted")
+            )
+        )
+        rows.append((f"TAR at FAR {far}", value, _interval(report, f"tar@{far}"), counted))
+    return rows
+
+
+def markdown(report: Report) -> str:
+    """Return the figures as one Markdown table, with the comparison above and the notes below."""
+    lines = [f"**{_cell(report.model)}**: {_cell(_comparison(report))}.", ""]
+    header = ("figure", "value", "95 % interval", "counted on")
+    lines += [_row(header), _row(["---", "---:", "---", "---"]), *map(_row, figures(report))]
+    if report.details is not None and report.details.matrix:
+        lines += ["", "Rank-1 of templates, gallery (rows) by probe (columns):", ""]
+        names = report.details.domains
+        cells = {(cell.gallery, cell.probe): cell for cell in report.details.matrix}
+        lines += [_row(["gallery \\ probe", *names]), _row(["---"] * (len(names) + 1))]
+        lines += [_row([known, *(_rank1(cells.get((known, asked))) for asked in names)]) for known in names]
+    if report.warnings:
+        lines += ["", *(f"- {_cell(warning)}" for warning in report.warnings)]
+    return "\n".join(lines) + "\n"
+
+
+def eval_results(report: Report, *, task: str = "face-recognition") -> list[EvalResult]:
+    """Return the figures as the Hub's ``EvalResult``, ready for a model card.
+
+    The path of the data stays out: only the name of its folder is told.
+
+    Args:
+        report: What was found.
+        task: The Hub's ``task_type``.
+    """
+    from huggingface_hub import EvalResult
+
+    name = _folder(report)
+    values: list[tuple[str, str, float | None, str | None]] = [
+        ("rank-1", "rank1", report.rank1, None),
+        ("rank-5", "rank5", report.rank5, None),
+        ("rank-10", "rank10", report.rank10, None),
+        ("mAP", "map", report.map, None),
+        ("AUC", "auc", report.auc, None),
+        ("EER", "eer", report.eer, None),
+        *((f"TAR at FAR {far}", f"tar@{far}", rate, far) for far, rate in report.tar.items()),
+    ]
+    results = []
+    for metric, key, value, far in values:
+        if value is None:
+            continue
+        facts: dict[str, Any] = {}
+        if key in report.intervals:
+            facts["interval_95"] = [float(end) for end in report.intervals[key]]
+        if far is not None and report.thresholds[far] is not None:
+            facts["threshold"] = float(report.thresholds[far] or 0.0)
+        results.append(
+            EvalResult(
+                task_type=task,
+                dataset_type=name.lower().replace(" ", "-"),
+                dataset_name=f"{name}, {report.probe} in {report.gallery}",
+                dataset_split=report.split,
+                dataset_revision=report.data_sha256,
+                dataset_args={
+                    "gallery": report.gallery,
+                    "probe": report.probe,
+                    "templates": report.templates,
+                    "n_probe": report.n_probe,
+                    "n_genuine": report.n_genuine,
+                    "n_impostor": report.n_impostor,
+                },
+                metric_type=metric.lower().replace(" ", "-"),
+                metric_name=metric,
+                metric_value=float(value),
+                metric_args=facts or None,
+            )
+        )
+    return results
+
+
+def html(report: Report, *, thumbnails: bool = False) -> str:
+    """Return the page: one file that needs nothing else.
+
+    Raises:
+        EvaluationError: The report has no details.
+        ImageError, MissingFile: A thumbnail cannot be made.
+    """
+    details = _details(report)
+    show = _Thumbnails(Path(details.root)) if thumbnails else None
+    parts = [
+        f"<h1>{escape(report.model)}</h1>",
+        f'<p class="lead">{escape(_comparison(report))}</p>',
+        "<h2>Figures</h2>",
+        _table(("figure", "value", "95 % interval", "counted on"), figures(report), numbers=(1,)),
+        *(f'<p class="note">{escape(warning)}</p>' for warning in report.warnings),
+        "<h2>Curves</h2>",
+        '<div class="plots">',
+        *_plots(report, details),
+        "</div>",
+    ]
+    if details.matrix:
+        parts += ["<h2>Between domains</h2>", '<div class="plots">', *_matrices(details), "</div>"]
+    parts += ["<h2>Worst errors</h2>", *_errors(details, show)]
+    parts += [
+        "<h2>Protocol</h2>",
+        f"<pre>{escape(details.protocol)}</pre>",
+        "<h2>Provenance</h2>",
+        _provenance(report, details),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(report.model)}: {escape(report.probe)} in {escape(report.gallery)}</title>\n"
+        f"<style>{STYLE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
+    )
+
+
+# --- plots -------------------------------------------------------------------------------------
+
+
+def _plots(report: Report, details: Details) -> Iterable[str]:
+    thresholds, fmr, fnmr = details.curve()
+    yield _figure(
+        _cmc(details), f"Rate of {details.n_mated} mated probes found among the first k; shaded: 95 % Wilson interval."
+    )
+    floor = 1 / report.n_impostor
+    yield _figure(
+        _roc(report, fmr, fnmr, floor),
+        f"Every comparison counted: {report.n_genuine} genuine, {report.n_impostor} impostor; from one false match on.",
+    )
+    yield _figure(_det(report, fmr, fnmr), "The same errors on normal deviates; the mark is the EER.")
+    yield _figure(
+        _histogram(report, details, thresholds),
+        "Share of the comparisons of each kind by their cosine. Dashed: thresholds of the figures above.",
+    )
+
+
+def _cmc(details: Details) -> str:
+    count = len(details.cmc)
+    points = [(rank + 1.0, rate) for rank, rate in enumerate(details.cmc)]
+    band = [(rank, *wilson(round(rate * details.n_mated), details.n_mated)) for rank, rate in points]
+    x = linear("rank k", 1, max(count, 2))
+    x = type(x)(x.label, x.low, x.high, x.scale, ((1.0, "1"), *((mark, text) for mark, text in x.ticks if mark > 1)))
+    return chart(
+        "CMC",
+        x,
+        linear("rate found", 0, 1),
+        [Line("", points, band=band, markers=count <= 20)],
+        description=f"Cumulative match characteristic, {points[0][1]:.4f} at rank 1, {points[-1][1]:.4f} at {count}.",
+    )
+
+
+def _roc(report: Report, fmr: Any, fnmr: Any, floor: float) -> str:
+    low = min(floor, 0.1)
+    drawn = fmr > 0
+    points = sorted({(float(a), 1 - float(b)) for a, b in zip(fmr[drawn], fnmr[drawn], strict=True)})
+    marked = [(float(far), rate) for far, rate in report.tar.items() if rate is not None]
+    band = sorted(
+        (float(far), *report.intervals[f"tar@{far}"])
+        for far, rate in report.tar.items()
+        if rate is not None and f"tar@{far}" in report.intervals
+    )
+    guess = [(10 ** (exponent / 20), 10 ** (exponent / 20)) for exponent in range(int(20 * np.log10(low)) - 20, 1)]
+    x = logarithmic("false match rate (FAR)", low, 1)
+    lines = [
+        Line("chance", [point for point in guess if point[0] >= x.low], style=3),
+        Line(report.model[:32], points, band=band if len(band) > 1 else ()),
+    ]
+    if marked:
+        lines.append(Line("reported TAR", sorted(marked), markers=True, joined=False, style=1))
+    return chart(
+        "ROC",
+        x,
+        linear("true match rate (TAR)", 0, 1),
+        lines,
+        legend="top left" if report.auc < 0.8 else "bottom right",
+        description=f"Receiver operating characteristic, area {report.auc:.4f}.",
+    )
+
+
+def _det(report: Report, fmr: Any, fnmr: Any) -> str:
+    low_x = min(max(1 / report.n_impostor, 1e-6), 0.01)
+    low_y = min(max(1 / report.n_genuine, 1e-6), 0.01)
+    inside = (fmr > 0) & (fnmr > 0) & (fmr < 1) & (fnmr < 1)
+    points = sorted({(float(a), -float(b)) for a, b in zip(fmr[inside], fnmr[inside], strict=True)})
+    return chart(
+        "DET",
+        probit("false match rate (FMR)", low_x, 0.99),
+        probit("false non-match rate (FNMR)", low_y, 0.99),
+        [
+            Line("FMR = FNMR", [(rate, rate) for rate in (max(low_x, low_y), 0.99)], style=3),
+            Line(report.model[:32], [(a, -b) for a, b in points]),
+            *(
+                [Line(f"EER {report.eer:.4f}", [(report.eer, report.eer)], markers=True, joined=False, style=1)]
+                if report.eer > 0
+                else []
+            ),
+        ],
+        legend="top right",
+        description=f"Detection error trade-off; equal error rate {report.eer:.4f}.",
+    )
+
+
+def _histogram(report: Report, details: Details, thresholds: Any) -> str:
+    counts = [np.asarray(details.genuine), np.asarray(details.impostor)]
+    used = np.flatnonzero(counts[0] + counts[1])
+    first, last = int(used[0]), int(used[-1]) + 1
+    # Some 60 steps over the scores that occur, all edges being edges of the fine counts.
+    step = max(1, -(-(last - first) // 60))
+    edges = np.arange(first, last + step, step)
+    lines, top = [], 0.0
+    for style, (label, fine) in enumerate(zip(("genuine", "impostor"), counts, strict=True)):
+        padded = np.r_[fine, np.zeros(step, np.int64)]
+        share = np.add.reduceat(padded[: edges[-1]], edges[:-1]) / fine.sum()
+        cosine = edges * (thresholds[1] - thresholds[0]) - 1
+        points = [
+            (float(a), float(b))
+            for left, right, b in zip(cosine[:-1], cosine[1:], share, strict=True)
+            for a in (left, right)
+        ]
+        lines.append(Line(f"{label} ({int(fine.sum())})", points, steps=True, style=style))
+        top = max(top, float(share.max()))
+    low, high = float(cosine[0]), float(cosine[-1])
+    marks = [(threshold, f"FAR {far}") for far, threshold in report.thresholds.items() if threshold is not None]
+    right = report.eer_threshold > (low + high) / 2
+    return chart(
+        "Scores",
+        linear("cosine", low, high),
+        linear("share of comparisons", 0, top * 1.25),
+        lines[::-1],
+        verticals=[mark for mark in marks if low <= mark[0] <= high],
+        legend="top left" if right else "top right",
+        description="Histograms of genuine and impostor scores.",
+    )
+
+
+def _matrices(details: Details) -> Iterable[str]:
+    cells = {(cell.gallery, cell.probe): cell for cell in details.matrix}
+    names = details.domains
+
+    def ranks(cell: Cell | None) -> tuple[float, str, str] | None:
+        if cell is None or not cell.n_probe:
+            return None
+        rate = cell.hits / cell.n_probe
+        return rate, f"{100 * rate:.1f} %", f"{cell.hits} of {cell.n_probe}, gallery {cell.n_gallery}"
+
+    apart = [
+        cell.genuine - cell.impostor
+        for cell in details.matrix
+        if cell.genuine is not None and cell.impostor is not None
+    ]
+    most = max([*apart, 1e-9])
+
+    def cosines(cell: Cell | None) -> tuple[float, str, str] | None:
+        if cell is None or cell.genuine is None or cell.impostor is None:
+            return None
+        shade = max(0.0, cell.genuine - cell.impostor) / most
+        return shade, f"{cell.genuine:z.3f}", f"others {cell.impostor:z.3f}"
+
+    for title, values, caption in (
+        (
+            "Rank-1 between domains",
+            ranks,
+            "Closed-set search of templates, each the mean of a subject's raw embeddings in a domain; a tie is a miss.",
+        ),
+        (
+            "Mean cosine between domains",
+            cosines,
+            "A subject's template with its own in the other domain; below, with others'. Darker: further apart.",
+        ),
+    ):
+        drawn = heatmap(
+            title,
+            names,
+            names,
+            [[values(cells.get((known, asked))) for asked in names] for known in names],
+            row_label="gallery",
+            column_label="probe",
+            description=caption,
+        )
+        yield _figure(drawn, caption)
+
+
+# --- tables ------------------------------------------------------------------------------------
+
+
+class _Thumbnails:
+    """Small pictures as text, each made once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.made: dict[Picture, str] = {}
+
+    def __call__(self, picture: Picture) -> str:
+        if picture.template:
+            return ""
+        if picture not in self.made:
+            self.made[picture] = self._make(picture)
+        return f'<img alt="" width="{THUMBNAIL}" src="data:image/png;base64,{self.made[picture]}">'
+
+    def _make(self, picture: Picture) -> str:
+        from PIL import Image
+
+        from xzoo.data.images import read_image
+
+        pixels = read_image(self.root / picture.path)
+        if picture.box is not None:
+            x, y, width, height = picture.box
+            pixels = pixels[y : y + height, x : x + width]
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        file = io.BytesIO()
+        image.save(file, "png")
+        return base64.b64encode(file.getvalue()).decode()
+
+
+def _errors(details: Details, show: _Thumbnails | None) -> Iterable[str]:
+    def picture(item: Picture) -> str:
+        shown = show(item) if show else ""
+        return f"{escape(item.subject)}, {escape(item.spectrum)}<br><code>{escape(item.path)}</code>{shown}"
+
+    def pairs(items: Sequence[Pair]) -> str:
+        return _table(
+            ("score", "probe", "gallery"),
+            [(f"{item.score:.4f}", picture(item.probe), picture(item.gallery)) for item in items],
+            numbers=(0,),
+            raw=True,
+        )
+
+    def misses(items: Sequence[Miss]) -> str:
+        return _table(
+            ("rank", "mate's score", "probe", "stood first", "its score"),
+            [
+                (
+                    str(item.rank),
+                    f"{item.mate_score:.4f}",
+                    picture(item.probe),
+                    picture(item.first),
+                    f"{item.first_score:.4f}",
+                )
+                for item in items
+            ],
+            numbers=(0, 1, 4),
+            raw=True,
+        )
+
+    yield "<h3>Searches whose mate stood furthest behind</h3>"
+    yield misses(details.misses) if details.misses else "<p>None: every mate stood first.</p>"
+    yield "<h3>Impostor comparisons with the highest scores</h3>"
+    yield pairs(details.false_matches)
+    yield "<h3>Genuine comparisons with the lowest scores</h3>"
+    yield pairs(details.false_non_matches)
+    if show is None:
+        yield "<p>Images are left out unless they are asked for.</p>"
+
+
+def _provenance(report: Report, details: Details) -> str:
+    rows = [
+        ("model", report.model),
+        ("weights, SHA-256", report.weights_sha256 or "none"),
+        ("adapters", ", ".join(report.adapters) or "none"),
+        ("data", _folder(report)),
+        ("manifest rows, SHA-256", report.data_sha256),
+        ("images used, SHA-256", details.images_sha256 or "not computed"),
+        ("images per pass", str(report.batch_size)),
+        *details.versions.items(),
+    ]
+    return _table(("what", "which"), [(escape(key), f"<code>{escape(value)}</code>") for key, value in rows], raw=True)
+
+
+def _table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = (), raw: bool = False
+) -> str:
+    def cells(row: Sequence[str], tag: str, plain: bool) -> str:
+        return "".join(
+            f"<{tag}{' class=n' if place in numbers else ''}>{text if plain else escape(text)}</{tag}>"
+            for place, text in enumerate(row)
+        )
+
+    body = "\n".join(f"<tr>{cells(row, 'td', raw)}</tr>" for row in rows)
+    return f"<table>\n<thead><tr>{cells(header, 'th', False)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _figure(drawn: str, caption: str) -> str:
+    return f"<figure>\n{drawn}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
+
+
+def _comparison(report: Report) -> str:
+    known = "templates" if report.templates else "images"
+    return (
+        f"probe {report.probe} in gallery {report.gallery}, {report.split or 'all images'} of {_folder(report)}: "
+        f"{report.n_probe} probes, {report.n_gallery} gallery {known} of {report.n_subjects} subjects"
+    )
+
+
+def _folder(report: Report) -> str:
+    """Return the name of the data without the path to it, which is a matter of one machine."""
+    path = Path(report.data)
+    return (path.parent.name if path.name == "manifest.csv" else path.stem) or "manifest"
+
+
+def _interval(report: Report, key: str) -> str:
+    return f"{report.intervals[key][0]:.4f} to {report.intervals[key][1]:.4f}" if key in report.intervals else ""
+
+
+def _rank1(cell: Cell | None) -> str:
+    return (
+        "" if cell is None or not cell.n_probe else f"{100 * cell.hits / cell.n_probe:.2f} ({cell.hits}/{cell.n_probe})"
+    )
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(map(_cell, cells)) + " |"
+
+
+def _cell(text: str) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _details(report: Report) -> Details:
+    if report.details is None:
+        raise errors.EvaluationError(
+            f"a written report of {report.model!r}",
+            why="Its details were not kept: curves, histograms and worst errors need a second look at the scores.",
+            do="xzoo.evaluate(..., details=True)",
+        )
+    return report.details
