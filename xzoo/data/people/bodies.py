@@ -1,0 +1,291 @@
+"""Bodies from numbers: whole people in five bands, and what is known about them.
+
+The same subjects as ``faces``: the head of a body carries the face, the hair
+and the skin of its subject. Identity is in build, proportions, posture, gait
+and habits of dress; a session (``traits.SESSION`` samples) changes the clothes
+and the state of the day; a sample changes view, gait phase and surroundings.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xzoo.data.people.bands import REFLECTED, SPECTRA, radiance
+from xzoo.data.people.cameras import CAMERAS, Path, expose, path_at
+from xzoo.data.people.clothes import fabrics, wardrobe
+from xzoo.data.people.draws import noise_rows, normals, uniforms
+from xzoo.data.people.figure import Figure, Frame, Head, draw, frame, head
+from xzoo.data.people.gait import Pose, build, pose
+from xzoo.data.people.render import check, check_numbers, check_view
+from xzoo.data.people.surface import LAYERS, Canvas, canvas, gaussians, surface
+from xzoo.data.people.traits import Values, moment, person, session_of
+from xzoo.errors import OptionError
+
+__all__ = ["bodies"]
+
+_CHUNK = 16
+"""Bodies drawn at once: larger batches leave the processor's cache and are slower."""
+
+_COARSE = 0.75
+"""Cells of the canvas per pixel: what the optics blur anyway is not drawn."""
+
+_FACE_CELLS = 64
+_PRINTS = {"VIS": 1.0, "NIR": 1.0, "SWIR": 1.0, "MWIR": 0.0, "LWIR": 0.0}
+_OCCLUDED = 0.16
+
+
+class _People(NamedTuple):
+    """Everything that the numbers decide about a batch."""
+
+    who: Values
+    now: Values
+    b: Values
+    worn: Values
+    where: Pose
+
+
+@torch.inference_mode()
+def bodies(
+    subjects: Tensor,
+    samples: Tensor,
+    spectrum: str,
+    *,
+    size: tuple[int, int] = (384, 128),
+    seed: int = 0,
+    camera: str = "house",
+    distance: float | None = None,
+    phase: Tensor | None = None,
+    device: str | torch.device | None = None,
+) -> Tensor:
+    """Draw generated people from head to foot, each filling its picture.
+
+    A picture depends on ``(seed, subject, sample, spectrum, camera, size,
+    distance, phase)`` alone, not on its batch. The same sample of a subject in
+    two spectra is one moment (view, gait, clothes) seen by two cameras; lights,
+    surroundings and sensor noise belong to each spectrum.
+
+    Args:
+        subjects: Subject numbers, integers ``[B]``, any of 2**63.
+        samples: Sample numbers, integers ``[B]``.
+        spectrum: One of ``bands.SPECTRA``.
+        size: Height and width of the pictures in pixels, each 32 to 1024. A body too wide for the shape of the
+            picture is narrowed, as a detector's box is when it is resized.
+        seed: The world; another seed has other people.
+        camera: The set of sensors, one of ``cameras.CAMERAS``.
+        distance: Metres between body and camera, whose lens still fills the picture; None is a few metres.
+        phase: Strides walked since the sample began, float ``[B]``, 1 is left and right step: frames of a track.
+        device: Where to draw; the device of ``subjects`` if None.
+
+    Returns:
+        RGB pictures, uint8 ``[B, 3, H, W]``, with equal channels where the band has one.
+
+    Raises:
+        OptionError: A spectrum, camera, size or distance that does not exist, or ``subjects`` and ``samples``
+            that are not integer vectors of one length.
+    """
+    high, wide = _check(subjects, samples, spectrum, size, camera, distance, phase)
+    device = torch.device(device) if device is not None else subjects.device
+    path = path_at(distance, spectrum)
+    parts = []
+    for some, which, walked in _chunks(subjects, samples, phase, device):
+        people = _people(seed, some, which, wide / high, walked)
+        scene = _scene(seed, some, which, people, spectrum, (high, wide), path)
+        draws = normals(seed, some, which, 81 + 2 * SPECTRA.index(spectrum), 64).clamp_(-2.6, 2.6)
+        parts.append(expose(scene, spectrum, CAMERAS[camera][spectrum], draws, path=path, sensor=seed))
+    return torch.cat(parts) if parts else torch.empty(0, 3, high, wide, dtype=torch.uint8, device=device)
+
+
+def _people(seed: int, subjects: Tensor, samples: Tensor, aspect: float, phase: Tensor | None) -> _People:
+    who, now = person(seed, subjects), moment(seed, subjects, samples)
+    b = build(seed, subjects, who["factor"])
+    worn = wardrobe(seed, subjects, session_of(samples), b, who["factor"])
+    return _People(who, now, b, worn, pose(seed, subjects, samples, b, aspect=aspect, phase=phase))
+
+
+def _scene(
+    seed: int, subjects: Tensor, samples: Tensor, people: _People, spectrum: str, size: tuple[int, int], path: Path
+) -> Tensor:
+    """Return what reaches the lens, ``[B, C, H, W]``: linear light, or kelvin above 0 C."""
+    high, wide = size
+    rows, columns = max(32, round(high * _COARSE)), max(16, round(wide * _COARSE))
+    f = frame(people.where, rows, columns, wide / high)
+    figure = _figure(people, f, spectrum)
+    light = normals(seed, subjects, samples, 71 + 2 * SPECTRA.index(spectrum), 64).clamp_(-2.2, 2.2)
+    chance = uniforms(seed, subjects, samples, 72 + 2 * SPECTRA.index(spectrum), 12)
+    behind, thing = _surroundings(people, spectrum, light, chance, rows, columns)
+    folds = _noise(chance[:, 0], 26, 14, rows, columns) + 0.6 * _noise(chance[:, 1], 60, 26, rows, columns)
+    seen = _lit(figure, folds, spectrum, light)
+    picture = seen + (1.0 - figure.cover)[:, None] * behind
+    picture = _occluded(picture, thing, light, chance, rows, columns)
+    if path.contrast < 1.0:
+        picture = picture.lerp(picture.mean((2, 3), keepdim=True), 1.0 - path.contrast)
+    if path.warp:
+        shift = torch.stack([_noise(chance[:, k], 24, 8, rows, columns) for k in (2, 3)], dim=3)
+        line = [(torch.arange(n, device=light.device) + 0.5) * (2.0 / n) - 1.0 for n in (rows, columns)]
+        still = torch.stack([line[1].expand(rows, -1), line[0][:, None].expand(-1, columns)], dim=2)
+        unit = torch.tensor([2.0 / 64.0, 2.0 / 64.0 * wide / high], device=light.device)
+        picture = F.grid_sample(
+            picture, still + path.warp * unit * shift, mode="bilinear", padding_mode="border", align_corners=False
+        )
+    return F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
+
+
+def _figure(people: _People, f: Frame, spectrum: str, mark: tuple[str, ...] | None = None) -> Figure:
+    heat = spectrum not in REFLECTED
+    worn = dict(people.worn)
+    top = _head(people, spectrum)
+    if heat:
+        # The day warms or cools the limbs more than the head.
+        chill = ((31.0 - worn["ambient"]) / 15.0 - 0.25 * worn["exertion"]).clamp(0.15, 2.2)
+        # Walls and air are warmer than the weather.
+        worn["ambient"] = 0.5 * worn["ambient"] + 10.0
+    else:
+        chill = torch.zeros_like(worn["ambient"])
+    return draw(
+        people.b,
+        worn,
+        people.where,
+        f,
+        fabrics(worn, spectrum),
+        top,
+        heat=heat,
+        print_share=_PRINTS[spectrum],
+        chill=chill,
+        mark=mark,
+    )
+
+
+def _head(people: _People, spectrum: str) -> Head:
+    c = canvas(_FACE_CELLS, people.where.scale.device)
+    face = surface(people.who, people.now, c)
+    for name in ("neck", "clothes"):
+        face.layers[:, LAYERS.index(name)] = 0.0
+    even = torch.zeros(len(people.where.scale), 12, device=people.where.scale.device)
+    return head(face, radiance(people.who, people.now, face, c, even, spectrum), people.who["bald"])
+
+
+def _lit(figure: Figure, folds: Tensor, spectrum: str, light: Tensor) -> Tensor:
+    """Return the figure under the light of its scene, times coverage."""
+    wrinkle = folds * figure.cloth
+    if spectrum == "LWIR":
+        return figure.seen + (0.45 * wrinkle)[:, None]
+    cover = figure.cover.clamp(min=0.05)
+    nx = (figure.normal[:, 0] + 0.22 * wrinkle) / cover
+    ny = (figure.normal[:, 1] + 0.10 * wrinkle) / cover
+    nz = (1.0 - nx.square() - ny.square()).clamp_(min=0.02).sqrt_()
+    lx, ly = 0.55 * light[:, 0, None, None], -0.45 + 0.30 * light[:, 1, None, None]
+    lz = (0.75 + 0.2 * light[:, 2, None, None]).clamp(min=0.3)
+    lambert = ((nx * lx + ny * ly + nz * lz) / (lx * lx + ly * ly + lz * lz).sqrt()).clamp_(min=0.0)
+    if spectrum == "MWIR":
+        return figure.seen + (0.4 * wrinkle + 2.0 * (lambert - 0.5) * figure.cover)[:, None]
+    ambient = (0.45 + 0.12 * light[:, 3, None, None]).clamp(0.2, 0.75)
+    shade = ambient * (0.55 + 0.45 * nz) + (1.15 - ambient) * lambert
+    seen = figure.seen * shade[:, None]
+    return seen * _tint(light) if spectrum == "VIS" else seen
+
+
+def _tint(light: Tensor) -> Tensor:
+    return 1.0 + 0.07 * light[:, 4:7, None, None] * torch.tensor([1.0, 0.3, 1.0], device=light.device)[:, None, None]
+
+
+def _surroundings(
+    people: _People, spectrum: str, light: Tensor, chance: Tensor, rows: int, columns: int
+) -> tuple[Tensor, Tensor]:
+    """Return what is behind a body, ``[B, C, H, W]``, and the value of a thing in front, ``[B, C, 1, 1]``.
+
+    A wall, a ground, upright structures and blobs of other brightness.
+    """
+    device = light.device
+    x = ((torch.arange(columns, device=device) + 0.5) / columns - 0.5)[None, None, :]
+    y = ((torch.arange(rows, device=device) + 0.5) / rows)[None, :, None]
+    z = light[:, 8:, None, None]
+    field = Canvas(x, y, 1.0 / rows)
+    cx, cy, sx, sy, amount = (light[:, 8 + 6 * k : 14 + 6 * k, None] for k in range(5))
+    blobs = gaussians(field, 0.4 * cx, 0.5 + 0.35 * cy, 0.08 + 0.10 * sx.abs(), 0.04 + 0.08 * sy.abs(), amount)
+    uprights = torch.zeros(1, 1, columns, device=device)
+    for k in range(3):
+        edge = ((x - 0.35 * z[:, 30 + k]) * 60.0).clamp(-0.5, 0.5)
+        uprights = uprights + z[:, 33 + k] * edge
+    floor = ((y - 0.80 - 0.05 * z[:, 36]) * 45.0).clamp(0.0, 1.0)
+    shadow = torch.exp(-0.5 * ((x / 0.28).square() + ((y - 0.95) / 0.03).square())) * floor
+    grain = _noise(chance[:, 4], 48, 20, rows, columns)
+    detail = 0.5 * blobs + 0.45 * uprights * (1.0 - floor) + 0.22 * grain
+    if spectrum in REFLECTED:
+        wall, ground = (0.36 + 0.16 * z[:, 37]).clamp(0.06, 0.8), (0.33 + 0.12 * z[:, 38]).clamp(0.06, 0.7)
+        base = torch.lerp(wall.expand(-1, rows, 1), ground.expand(-1, rows, 1), floor)
+        level = (base * (1.0 + 0.45 * detail - 0.35 * shadow)).clamp(0.02, 1.0)[:, None]
+        thing = (0.30 + 0.18 * z[:, 39]).clamp(0.04, 0.8)[:, None]
+        if spectrum == "VIS":
+            hue = 1.0 + 0.14 * torch.stack([light[:, 50:53], light[:, 53:56]], dim=1)[..., None, None]
+            level = level * torch.lerp(hue[:, 0], hue[:, 1], floor[:, None]) * _tint(light)
+            thing = thing * hue[:, 0]
+        return level, thing
+    air = (0.5 * people.worn["ambient"] + 9.0)[:, :, None] + 0.8 * z[:, 37]
+    level = air + 0.8 * detail + (0.9 * z[:, 38]) * floor + 0.5 * shadow
+    return level[:, None], (air + 1.2 * z[:, 39])[:, None]
+
+
+def _occluded(
+    picture: Tensor, thing: Tensor, light: Tensor, chance: Tensor, rows: int, columns: int
+) -> Tensor:
+    """Put a post, a low wall or a bush before some bodies."""
+    some = chance[:, 5] < _OCCLUDED
+    if not bool(some.any()):
+        return picture
+    x = ((torch.arange(columns, device=light.device) + 0.5) / columns - 0.5)[None, None, :]
+    y = ((torch.arange(rows, device=light.device) + 0.5) / rows)[None, :, None]
+    ragged = _noise(chance[:, 6], 60, 24, rows, columns)
+    kind = chance[:, 7, None, None]
+    top = 0.68 + 0.20 * chance[:, 8, None, None]
+    centre, width = chance[:, 9, None, None] - 0.5, 0.05 + 0.09 * chance[:, 10, None, None]
+    post = (width - (x - centre).abs()) * columns
+    wall = (y - top) * rows
+    bush = (y - top + 0.05 + 0.03 * ragged - 0.5 * (x - centre).abs()) * rows
+    inside = torch.where(kind < 0.35, post.expand_as(bush), torch.where(kind < 0.65, wall.expand_as(bush), bush))
+    mask = (inside + 0.5).clamp_(0.0, 1.0) * some[:, None, None]
+    rough = 1.0 + torch.where(kind < 0.65, 0.04, 0.25) * ragged if picture.shape[1] == 3 else torch.ones_like(ragged)
+    return picture.lerp((thing * rough[:, None]).expand_as(picture), mask[:, None].expand_as(picture))
+
+
+def _noise(starts: Tensor, down: int, across: int, rows: int, columns: int) -> Tensor:
+    """Return smooth noise ``[B, rows, columns]`` of about unit variance, with waves of ``rows / down`` cells."""
+    coarse = noise_rows(starts, down * across).view(-1, 1, down, across)
+    return F.interpolate(coarse, size=(rows, columns), mode="bilinear", align_corners=False)[:, 0]
+
+
+def _chunks(
+    subjects: Tensor, samples: Tensor, phase: Tensor | None, device: torch.device
+) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    count = _CHUNK if device.type == "cpu" else 256
+    who, which = subjects.to(device, torch.int64), samples.to(device, torch.int64)
+    walked = None if phase is None else phase.to(device, torch.float32)
+    return [
+        (who[i : i + count], which[i : i + count], None if walked is None else walked[i : i + count])
+        for i in range(0, len(who), count)
+    ]
+
+
+def _check(
+    subjects: Tensor,
+    samples: Tensor,
+    spectrum: str,
+    size: tuple[int, int],
+    camera: str,
+    distance: float | None,
+    phase: Tensor | None,
+) -> tuple[int, int]:
+    check(spectrum, 112, camera)
+    check_numbers(subjects, samples)
+    check_view(distance, 8, phase, 1.0, len(subjects))
+    possible = isinstance(size, tuple | list) and len(size) == 2
+    if not possible or any(isinstance(n, bool) or not isinstance(n, int) or not 32 <= n <= 1024 for n in size):
+        raise OptionError(
+            f"size={size!r} of generated bodies",
+            why="must be height and width, whole pixels from 32 to 1024",
+            do="size=(384, 128)",
+        )
+    return size[0], size[1]

@@ -1,0 +1,609 @@
+"""A body drawn part by part: round limbs, a trunk, a head, with depth.
+
+Everything is one of three primitives. A *limb* is the distance to a segment
+whose radius changes along it; a *shell* (trunk, skirt) is a half-width as a
+function of the row; the *head* is the frontal face of the same subject,
+wrapped around an ellipsoid and turned. Each part knows its surface normal and
+its distance to the camera, so that the nearer part wins in every view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xzoo.data.people.clothes import Paint
+from xzoo.data.people.gait import JOINTS, Pose
+from xzoo.data.people.surface import LAYERS, SPAN, TOP, Surface
+from xzoo.data.people.traits import Values
+
+__all__ = ["PARTS", "Figure", "Frame", "Head", "draw", "frame", "head", "trunk_rows"]
+
+PARTS = ("legs", "feet", "trunk", "skirt", "arms", "hands", "neck", "head", "bag")
+"""What a figure consists of."""
+
+_ROWS = {
+    "legs": (0.34, 1.0),
+    "trunk": (0.06, 0.90),
+    "skirt": (0.32, 1.0),
+    "arms": (0.04, 0.80),
+    "head": (0.0, 0.38),
+}
+"""The share of the picture's height that a part can touch."""
+
+_KNOTS = (-0.34, -0.07, 0.12, 0.42, 0.74, 0.86, 0.935, 1.0, 1.07)
+"""Heights along the trunk, 0 between the hips and 1 at the base of the neck."""
+
+TRUNK_END = (0.055, 0.080)
+"""Where a trunk ends, statures below the hips; what is longer is a skirt."""
+
+_HEAD_PIXELS = 123.5
+"""Height of a mean head in template pixels, chin to crown."""
+
+_CHIN = 63.5
+
+
+class Frame(NamedTuple):
+    """Coordinates of a canvas in picture heights (see ``gait.Pose``)."""
+
+    x: Tensor  # [B, 1, W]
+    y: Tensor  # [1, H, 1]
+    step: float
+
+
+class Head(NamedTuple):
+    """A frontal head as a texture."""
+
+    front: Tensor  # [B, C + 1, G, G]: values times coverage, and coverage
+    skin: Tensor  # [B, C, 1, 1]: mean of the face
+    back: Tensor  # [B, C, 1, 1]: hair
+    hat: Tensor  # [B, C, 1, 1]
+    half: Tensor  # [B, G]: half width of each row, template pixels
+    hatted: Tensor  # [B, G]: 1 in rows that a hat covers
+    bare: Tensor  # [B, G]: 1 in rows whose back is skin
+
+
+class Figure(NamedTuple):
+    """A drawn body; all maps are multiplied by its coverage."""
+
+    seen: Tensor  # [B, C, H, W]
+    cover: Tensor  # [B, H, W]
+    normal: Tensor  # [B, 2, H, W]: across and down
+    cloth: Tensor  # [B, H, W]: how loose the surface is
+
+
+def frame(where: Pose, rows: int, columns: int, aspect: float) -> Frame:
+    """Return the coordinates of a canvas of ``rows`` x ``columns`` cells."""
+    device = where.joints.device
+    across = ((torch.arange(columns, device=device, dtype=torch.float32) + 0.5) / columns - 0.5) * aspect
+    down = (torch.arange(rows, device=device, dtype=torch.float32) + 0.5) / rows
+    return Frame(across[None, None, :] / where.squeeze[:, :, None], down[None, :, None], 1.0 / rows)
+
+
+class _Canvas:
+    """What has been drawn so far."""
+
+    def __init__(self, f: Frame, channels: int, mark: tuple[str, ...] | None) -> None:
+        batch, rows, columns = f.x.shape[0], f.y.shape[1], f.x.shape[2]
+        self.f, self.mark = f, mark
+        self.seen = torch.zeros(batch, 1 if mark else channels, rows, columns, device=f.x.device)
+        self.rest = torch.zeros(batch, 4, rows, columns, device=f.x.device)
+        self.deep = torch.full((batch, rows, columns), -9.0, device=f.x.device)
+
+    def rows(self, name: str) -> slice:
+        count = self.f.y.shape[1]
+        low, high = _ROWS[name]
+        return slice(int(low * count), int(high * count))
+
+    def put(
+        self, part: str, rows: slice, mask: Tensor, values: Tensor, nx: Tensor, ny: Tensor, deep: Tensor, cloth: Tensor
+    ) -> None:
+        """Draw a part where it is nearer than what is there."""
+        old = self.deep[:, rows]
+        weight = ((deep - old) * 120.0 + 0.5).clamp_(0.0, 1.0).mul_(mask)
+        self.deep[:, rows] = torch.where(weight > 0.5, deep, old)
+        if self.mark is not None:
+            values = torch.full_like(values[:, :1], float(part in self.mark))
+        wide = weight[:, None]
+        self.seen[:, :, rows].lerp_(values.expand(-1, -1, *weight.shape[1:]), wide)
+        shape = torch.ones_like(weight)
+        self.rest[:, :, rows].lerp_(torch.stack([shape, nx * shape, ny * shape, cloth * shape], dim=1), wide)
+
+
+def draw(
+    b: Values,
+    worn: Values,
+    where: Pose,
+    f: Frame,
+    cloth: Mapping[str, Paint],
+    top: Head,
+    *,
+    heat: bool,
+    print_share: float,
+    chill: Tensor,
+    mark: tuple[str, ...] | None = None,
+) -> Figure:
+    """Draw bodies on a canvas.
+
+    Args:
+        b: Their builds.
+        worn: What they wear.
+        where: Their poses.
+        f: The canvas.
+        cloth: From ``clothes.fabrics``.
+        top: Their heads.
+        heat: Whether the values are temperatures.
+        print_share: How much of a print's contrast the band sees.
+        chill: How cold the limbs are, ``[B, 1]``, 1 on a mild day.
+        mark: Draw 1 in these ``PARTS`` and 0 in the others, instead of what the band sees.
+    """
+    c = _Canvas(f, top.skin.shape[1], mark)
+    scene = _Scene(c, b, worn, where, top.skin, cloth, heat, print_share, chill)
+    _legs(scene)
+    _trunk(scene)
+    _skirt(scene)
+    _bag(scene)
+    _neck(scene)
+    _arms(scene)
+    _head(scene, top)
+    return Figure(c.seen, c.rest[:, 0], c.rest[:, 1:3], c.rest[:, 3])
+
+
+class _Scene(NamedTuple):
+    c: _Canvas
+    b: Values
+    worn: Values
+    where: Pose
+    skin: Tensor
+    cloth: Mapping[str, Paint]
+    heat: bool
+    print_share: float
+    chill: Tensor
+
+    def joint(self, name: str) -> Tensor:
+        return self.where.joints[:, JOINTS.index(name)]
+
+    def size(self, value: Tensor) -> Tensor:
+        """Statures to picture heights, ``[B, 1, 1]``."""
+        return (value * self.where.scale)[:, :, None]
+
+    def dress(self, local: Tensor, name: str) -> Tensor:
+        """Return what a garment over a surface looks like."""
+        value, through = self.cloth[name]
+        return value + through * (local - value)
+
+
+class _Limb(NamedTuple):
+    mask: Tensor
+    along: Tensor
+    nx: Tensor
+    ny: Tensor
+    deep: Tensor
+
+
+def _limb(f: Frame, rows: slice, a: Tensor, b: Tensor, start: Tensor, end: Tensor, bulge: Tensor | float = 0.0) -> _Limb:
+    """Return a tapered capsule from ``a`` to ``b`` (``[B, 3]``), radii ``[B, 1, 1]``, thicker by ``bulge`` above its middle."""
+    ax, ay, az = a[:, :, None, None].unbind(1)
+    dx, dy, dz = (b - a)[:, :, None, None].unbind(1)
+    px, py = f.x - ax, f.y[:, rows] - ay
+    length = dx * dx + dy * dy
+    # Foreshortened limbs keep round ends.
+    unit = 1.0 / (length + (0.25 * start).square())
+    along = (px * (dx * unit) + py * (dy * unit)).clamp_(0.0, 1.0)
+    ox, oy = px - along * dx, py - along * dy
+    radius = torch.lerp(start.expand_as(ax), end.expand_as(ax), along)
+    if isinstance(bulge, Tensor):
+        radius = radius + bulge * (4.0 * along * (1.0 - along) * (1.4 - 0.8 * along))
+    far = ox.square().add_(oy.square())
+    depth = (radius.square() - far).clamp_(min=0.0).sqrt_().add_(az + dz * along)
+    mask = (radius - far.sqrt_()).mul_(1.0 / f.step).add_(0.5).clamp_(0.0, 1.0)
+    inverse = radius.reciprocal()
+    return _Limb(mask, along, ox.mul_(inverse), oy.mul_(inverse), depth)
+
+
+def _legs(s: _Scene) -> None:
+    c, b, worn = s.c, s.b, s.worn
+    rows = c.rows("legs")
+    loose = s.size(worn["lower_loose"] * (worn["legs"] > 0.1))
+    reach = worn["legs"][:, :, None]
+    cold = (s.chill * b["leg_cold"])[:, :, None]
+    cover = (reach > 0.1).float()
+    for side in ("left", "right"):
+        hip, knee, ankle, toe = (s.joint(f"{side}_{name}") for name in ("hip", "knee", "ankle", "toe"))
+        thigh, calf = s.size(b["thigh_thick"]), s.size(b["calf_thick"])
+        joint = 0.62 * thigh + 0.10 * calf
+        narrow = 0.55 * calf
+        up = _limb(c.f, rows, hip, knee, thigh + 0.6 * loose, joint + loose * (reach > 0.7), 0.05 * thigh)
+        low = _limb(c.f, rows, knee, ankle, joint + loose * (reach > 1.0), narrow + 1.2 * loose * (reach > 1.0), 0.33 * calf)
+        for limb, offset, fall in ((up, 0.0, 0.35), (low, 1.0, 1.0)):
+            local = s.skin.expand(-1, -1, *limb.mask.shape[1:])
+            if s.heat:
+                local = local - (cold * (fall * limb.along + 0.35 * offset))[:, None]
+            edge = ((reach - offset - limb.along) * 25.0).clamp_(0.0, 1.0) * cover
+            garment = s.dress(local, "lower")
+            if s.heat:
+                # Cloth lies on the front of a thigh and hangs from its back.
+                garment = garment + (0.55 * (1.0 - limb.nx.square()) - 0.35 - 8.0 * loose)[:, None]
+            elif s.print_share > 0.0:
+                seam = (worn["side_stripe"] * s.print_share)[:, :, None] * (limb.nx.abs() > 0.62).float()
+                garment = garment.lerp(s.dress(local, "lower_print").expand_as(garment), seam[:, None].expand_as(garment))
+            values = local.lerp(garment, edge[:, None])
+            if offset:
+                boot = ((limb.along - 1.0 + worn["boots"][:, :, None]) * 25.0).clamp_(0.0, 1.0)
+                values = values.lerp(s.dress(local, "shoes").expand_as(values), boot[:, None])
+            c.put("legs", rows, limb.mask, values, limb.nx, limb.ny * 0.3, limb.deep, edge)
+        heel = ankle + (ankle - toe) * 0.22
+        heel[:, 1] = toe[:, 1].maximum(ankle[:, 1]) - 0.004 * s.where.scale[:, 0]
+        sole = s.size(torch.full_like(s.chill, 0.019))
+        foot = _limb(c.f, rows, heel.lerp(toe, 0.12), toe, sole * 1.1, sole * 0.85, sole * 0.25)
+        local = s.skin - cold[:, None] * 1.4 if s.heat else s.skin
+        shoe = s.dress(local, "shoes")
+        if s.heat:
+            shoe = shoe - (0.8 * foot.along)[:, None]
+        none = torch.zeros_like(foot.mask)
+        c.put("feet", rows, foot.mask, shoe.expand(-1, -1, *foot.mask.shape[1:]), foot.nx, foot.ny, foot.deep + 0.01, none)
+
+
+class _Rows(NamedTuple):
+    """The trunk at each row, ``[B, R, 1]`` each."""
+
+    height: Tensor  # 0 between the hips, 1 at the base of the neck
+    centre: Tensor
+    half: Tensor
+    depth: Tensor
+
+
+def trunk_rows(b: Values, worn: Values, where: Pose, y: Tensor) -> _Rows:
+    """Return centre, half width and depth of the trunk at rows ``y``, ``[1, R, 1]``."""
+    pelvis, neck = where.pelvis[:, :, None, None], where.joints[:, JOINTS.index("neck"), :, None, None]
+    height = (y - pelvis[:, 1]) / (neck[:, 1] - pelvis[:, 1])
+    outer = b["shoulder"] + 0.55 * b["arm_thick"]
+    throat = 1.1 * b["neck_thick"]
+    wide = [
+        0.97 * b["hips_wide"],
+        b["hips_wide"],
+        0.5 * b["hips_wide"] + 0.5 * b["waist_wide"] + 0.006,
+        b["waist_wide"],
+        b["chest_wide"],
+        outer,
+        0.80 * outer,
+        0.46 * outer + 0.35 * throat,
+        throat,
+    ]
+    deep = [
+        0.9 * b["hips_deep"],
+        b["hips_deep"],
+        0.5 * b["hips_deep"] + 0.5 * b["waist_deep"],
+        b["waist_deep"],
+        b["chest_deep"],
+        0.80 * b["chest_deep"],
+        0.62 * b["chest_deep"],
+        0.45 * b["chest_deep"],
+        throat,
+    ]
+    zero = torch.zeros_like(throat)
+    belly = 0.010 * b["mass"].clamp(min=0.0)
+    ahead = [zero, -b["seat"], -0.5 * b["seat"] + belly, belly, b["bust"], zero, zero, zero, zero]
+    weights = _between(height)
+    rows = [torch.bmm(weights, torch.stack(part, dim=1)) for part in (wide, deep, ahead)]
+    sine, cosine = where.turn.sin()[:, :, None], where.turn.cos()[:, :, None]
+    scale = where.scale[:, :, None]
+    wrap = (worn["top_loose"][:, :, None] * (1.05 - height).clamp(0.0, 0.8)) * 1.2
+    half = (((rows[0] * cosine).square() + (rows[1] * sine).square()).sqrt() + wrap) * scale
+    depth = (((rows[0] * sine).square() + (rows[1] * cosine).square()).sqrt() + wrap) * scale
+    share = height.clamp(0.0, 1.0)
+    centre = torch.lerp(pelvis[:, 0].expand_as(share), neck[:, 0].expand_as(share), share) + rows[2] * sine * scale
+    return _Rows(height, centre, half, depth)
+
+
+def _between(height: Tensor) -> Tensor:
+    """Return smooth interpolation weights over ``_KNOTS``, ``[B, R, len(_KNOTS)]``."""
+    knots = torch.tensor(_KNOTS, device=height.device)
+    step = (height - knots[:-1]) / (knots[1:] - knots[:-1])
+    step = step.clamp(0.0, 1.0)
+    step = step * step * (3.0 - 2.0 * step)
+    one = torch.ones_like(step[:, :, :1])
+    return torch.cat([one, step], dim=2) - torch.cat([step, torch.zeros_like(one)], dim=2)
+
+
+def _trunk(s: _Scene) -> None:
+    c, b, worn, where = s.c, s.b, s.worn, s.where
+    rows = c.rows("trunk")
+    y = c.f.y[:, rows]
+    t = trunk_rows(b, worn, where, y)
+    sine, cosine = where.turn.sin()[:, :, None], where.turn.cos()[:, :, None]
+    nx = ((c.f.x - t.centre) / t.half).clamp(-1.0, 1.0)
+    nz = (1.0 - nx.square()).sqrt_()
+    # Around the body: 0 in the middle of the chest, +-1 under the arms.
+    around, front = nx * cosine - nz * sine, nx * sine + nz * cosine
+    mask = (t.half - (c.f.x - t.centre).abs()).mul_(1.0 / c.f.step).add_(0.5).clamp_(0.0, 1.0)
+    pelvis, neck = where.pelvis[:, :, None, None], s.joint("neck")[:, :, None, None]
+    hem = s.size(worn["hem"])
+    end = pelvis[:, 1] + s.size(worn["hem"].clamp(TRUNK_END[0], TRUNK_END[1]))
+    mask = mask * ((end - y) / c.f.step + 0.5).clamp(0.0, 1.0) * ((1.07 - t.height) * 40.0).clamp(0.0, 1.0)
+    share = t.height.clamp(-0.3, 1.0)
+    deep = torch.lerp(pelvis[:, 2].expand_as(share), neck[:, 2].expand_as(share), share) + t.depth * nz
+
+    local = s.skin.expand(-1, -1, *mask.shape[1:])
+    if s.heat:
+        local = local + _warmth(s, around, front, t.height)[:, None]
+    values = s.dress(local, "top")
+    if s.print_share > 0.0:
+        printed = s.dress(local, "top_print").expand_as(values)
+        values = values.lerp(printed, (_print(worn, around, front, t.height) * s.print_share)[:, None].expand_as(values))
+    if s.heat:
+        # Where a garment lies on shoulders and chest it is warm, where it hangs it is not.
+        hang = (12.0 * worn["top_loose"])[:, :, None]
+        touch = (t.height - 0.55) * 1.6
+        values = values + ((0.5 + hang) * (touch.clamp(-1.0, 0.7)))[:, None]
+    opened = (worn["open"][:, :, None] * (front > 0)) * (
+        (0.20 + 0.22 * (1.0 - t.height) - around.abs()) * 18.0
+    ).clamp_(0.0, 1.0)
+    inner = s.dress(local, "inner").expand_as(values)
+    values = values.lerp(inner, opened[:, None].expand_as(values))
+    depth = (worn["collar"] * 3.2)[:, :, None] * (front > 0).float().mul_(0.75).add_(0.25)
+    throat = ((t.height - 1.0 + depth - 0.9 * around.abs() * depth.clamp(min=0.02) / 0.2 * 0.35) * 30.0).clamp_(0.0, 1.0)
+    values = values.lerp(local, throat[:, None])
+    below = ((y - pelvis[:, 1] - hem) / c.f.step + 0.5).clamp(0.0, 1.0)
+    lower = s.dress(local, "lower").expand_as(values)
+    values = values.lerp(lower, below[:, None].expand_as(values))
+    belt = (1.0 - ((y - pelvis[:, 1] - hem) / s.size(torch.full_like(worn["hem"], 0.011))).abs()).clamp(0.0, 1.0)
+    belt = belt * worn["tucked"][:, :, None] * (1.0 - worn["skirt"][:, :, None])
+    values = values.lerp(s.dress(local, "belt").expand_as(values), belt[:, None].expand_as(values))
+    # Straps of what is carried.
+    pack = worn["backpack"][:, :, None] * (front > 0) * ((t.height > 0.35) & (t.height < 0.97))
+    strap = (1.0 - ((around.abs() - 0.52) / 0.11).abs()).clamp_(min=0.0).mul_(3.0).clamp_(max=1.0) * pack
+    sling = worn["bag_side"][:, :, None]
+    slant = around * sling * front.sign() * cosine.sign() - (0.5 - t.height) * 1.5
+    slung = worn["shoulder_bag"][:, :, None] * ((t.height > 0.02) & (t.height < 0.97))
+    strap = torch.maximum(strap, (1.0 - (slant / 0.10).abs()).clamp_(min=0.0).mul_(3.0).clamp_(max=1.0) * slung)
+    strap_values = s.dress(local, "bag")
+    if s.heat:
+        strap_values = values.lerp(strap_values, 0.45)
+    values = values.lerp(strap_values.expand_as(values), strap[:, None].expand_as(values))
+    slope = ((t.height - 0.88) * -2.5).clamp(-0.6, 0.0)
+    c.put("trunk", rows, mask, values, nx, slope, deep, 1.0 - throat)
+
+
+def _warmth(s: _Scene, around: Tensor, front: Tensor, height: Tensor) -> Tensor:
+    """Return how much warmer than mean skin the trunk is, ``[B, R, W]``, a person's own."""
+    b = s.b
+    cx, cy, size, amount = b["warm_spots"].view(len(around), 4, -1, 1, 1).unbind(1)
+    field = (1.2 * b["trunk_warm"])[:, :, None] + 0.8 * (height - 0.5)
+    for k in range(6):
+        wide = 0.22 * torch.exp(0.3 * size[:, k])
+        spot = torch.exp(-0.5 * ((around - 0.5 * cx[:, k]) / wide).square()) * torch.exp(
+            -0.5 * ((height - 0.5 - 0.28 * cy[:, k]) / (0.6 * wide)).square()
+        )
+        field = field + (0.9 * amount[:, k]) * spot
+    # Armpits and neck are warm, the small of the back is not.
+    field = field + 1.3 * torch.exp(-0.5 * ((around.abs() - 0.95) / 0.14).square() - 0.5 * ((height - 0.72) / 0.1).square())
+    return field + 0.9 * ((height - 0.9) * 6.0).clamp(0.0, 1.0) - 0.3 * (1.0 - front)
+
+
+def _print(worn: Values, around: Tensor, front: Tensor, height: Tensor) -> Tensor:
+    """Return the share of the print's colour at each point of the trunk, ``[B, R, W]``."""
+    p = {name: worn[name][:, :, None] for name in ("stripes", "upright", "checks", "logo", "blocks", "fine")}
+    lines = ((height * p["fine"] * 6.2832).sin() * 4.0).clamp_(-0.5, 0.5).add_(0.5)
+    bars = ((around * p["fine"] * 5.0).sin() * 4.0).clamp_(-0.5, 0.5).add_(0.5)
+    size = 0.30 * worn["logo_size"][:, :, None]
+    badge = ((1.0 - (around / size).square() - ((height - worn["logo_height"][:, :, None]) / (0.42 * size)).square()) * 4.0)
+    badge = badge.clamp_(0.0, 1.0) * (front > 0)
+    block = ((worn["block_height"][:, :, None] - height) * 30.0).clamp_(0.0, 1.0)
+    return p["stripes"] * lines + p["upright"] * bars + p["checks"] * 0.5 * (lines + bars) + p["logo"] * badge + p["blocks"] * block
+
+
+def _skirt(s: _Scene) -> None:
+    c, b, worn, where = s.c, s.b, s.worn, s.where
+    rows = c.rows("skirt")
+    y = c.f.y[:, rows]
+    pelvis = where.pelvis[:, :, None, None]
+    # A skirt, or the part of a coat below the hips.
+    coat = (worn["hem"] > 0.10).float()
+    length = torch.maximum(worn["skirt"] * worn["skirt_hem"], coat * worn["hem"])
+    if not bool((length > 0).any()):
+        return
+    drawn = (length > 0).float()[:, :, None]
+    long = s.size(length).clamp(min=1e-3)
+    start = s.size(torch.full_like(length, 0.05))
+    down = ((y - pelvis[:, 1] + start) / (long + start)).clamp(0.0, 1.2)
+    knees = torch.stack([s.joint("left_knee"), s.joint("right_knee")], dim=1)[:, :, :, None, None]
+    share = (down * (long / s.size(b["hip_height"] - b["knee_height"]))).clamp(0.0, 1.3)
+    middle = torch.lerp(pelvis[:, 0].expand_as(share), (0.5 * (knees[:, 0, 0] + knees[:, 1, 0])).expand_as(share), share)
+    spread = 0.5 * (knees[:, 0, 0] - knees[:, 1, 0]).abs()
+    sine, cosine = where.turn.sin()[:, :, None], where.turn.cos()[:, :, None]
+    hips = ((b["hips_wide"][:, :, None] * cosine).square() + (b["hips_deep"][:, :, None] * sine).square()).sqrt()
+    hips = (hips + worn["top_loose"][:, :, None] * coat[:, :, None] * 1.2) * where.scale[:, :, None]
+    flare = (worn["flare"] * worn["skirt"] + 0.10 * coat)[:, :, None]
+    half = torch.maximum(hips * (1.0 + flare * down), (spread + s.size(b["thigh_thick"]) * 0.95) * share)
+    nx = ((c.f.x - middle) / half).clamp(-1.0, 1.0)
+    mask = (half - (c.f.x - middle).abs()).mul_(1.0 / c.f.step).add_(0.5).clamp_(0.0, 1.0)
+    ripple = 0.006 * torch.sin(nx * 9.0) * where.scale[:, :, None]
+    mask = mask * ((pelvis[:, 1] + long + ripple - y) / c.f.step + 0.5).clamp_(0.0, 1.0)
+    mask = mask * ((y - pelvis[:, 1] + start) / c.f.step).clamp(0.0, 1.0) * drawn
+    nz = (1.0 - nx.square()).sqrt_()
+    deep = pelvis[:, 2] + s.size(b["hips_deep"]) * (1.15 + 0.5 * down) * nz + 0.02
+    local = s.skin.expand(-1, -1, *mask.shape[1:])
+    front = nx * sine + nz * cosine
+    around = nx * cosine - nz * sine
+    name = s.dress(local, "lower")
+    overcoat = s.dress(local, "top")
+    opened = worn["open"][:, :, None] * (front > 0) * ((0.42 + 0.2 * down - around.abs()) * 18.0).clamp(0.0, 1.0)
+    if s.heat:
+        cooler = (2.0 * down * (1.0 - s.cloth["lower"][1][:, 0]))[:, None]
+        name, overcoat = name - cooler, overcoat - 0.8 * cooler
+    skirted = worn["skirt"][:, :, None, None]
+    under = ((y - pelvis[:, 1] - s.size(worn["hem"])) / c.f.step + 0.5).clamp(0.0, 1.0)
+    cloak = (coat[:, :, None] * (1.0 - under)).expand_as(mask)
+    values = name.lerp(overcoat, cloak[:, None])
+    # An open coat shows what is below: a skirt, or the legs behind it.
+    mask = mask * (1.0 - opened * cloak * (1.0 - skirted[:, 0]))
+    values = values.lerp(name, (opened * cloak)[:, None] * skirted)
+    c.put("skirt", rows, mask, values, nx * 0.8, torch.zeros_like(nx), deep, 1.5 * torch.ones_like(nx))
+
+
+def _bag(s: _Scene) -> None:
+    c, b, worn, where = s.c, s.b, s.worn, s.where
+    if not bool(((worn["backpack"] + worn["shoulder_bag"]) > 0).any()):
+        return
+    rows = c.rows("trunk")
+    pelvis, neck = where.pelvis, s.joint("neck")
+    sine, cosine, scale = where.turn.sin(), where.turn.cos(), where.scale
+    none = torch.zeros_like(scale)
+    behind = -(b["chest_deep"] + 0.055) * scale
+    offset = torch.cat([behind * sine, none, behind * cosine], dim=1)
+    low, high = pelvis.lerp(neck, 0.30) + offset, pelvis.lerp(neck, 0.78) + offset
+    radius = s.size(0.062 * worn["bag_size"])
+    on = worn["backpack"]
+    # A handbag hangs beside the hip.
+    out = worn["bag_side"] * (b["hips_wide"] + 0.035) * scale
+    hung = torch.cat([out * cosine, none, -out * sine], dim=1) + pelvis
+    hung_low = hung + torch.cat([none, 0.045 * scale * worn["bag_size"], none], dim=1)
+    beside = worn["shoulder_bag"]
+    low, high = low.lerp(hung_low, beside), high.lerp(hung - 0.02 * (hung_low - hung), beside)
+    radius = torch.lerp(radius, s.size(0.045 * worn["bag_size"]), beside[:, :, None])
+    limb = _limb(c.f, rows, high, low, radius * 0.9, radius)
+    local = s.skin.expand(-1, -1, 1, 1)
+    values = s.dress(local, "bag").expand(-1, -1, *limb.mask.shape[1:])
+    # Flat, not round: a bag is a box with soft edges.
+    mask = limb.mask * torch.maximum(on, beside)[:, :, None]
+    c.put("bag", rows, mask, values, limb.nx * limb.nx.abs(), limb.ny * limb.ny.abs(), limb.deep, 0.5 * mask)
+
+
+def _neck(s: _Scene) -> None:
+    c, b = s.c, s.b
+    rows = c.rows("head")
+    neck, chin = s.joint("neck"), s.where.chin
+    radius = s.size(b["neck_thick"])
+    root = neck.clone()
+    root[:, 1] += 0.012 * s.where.scale[:, 0]
+    limb = _limb(c.f, rows, root, chin.lerp(neck, -0.5), radius * 1.12, radius)
+    values = s.skin + (0.5 if s.heat else 0.0)
+    if not s.heat:
+        values = values * (0.80 + 0.12 * (1.0 - limb.along))[:, None]
+    c.put("neck", rows, limb.mask, values.expand(-1, -1, *limb.mask.shape[1:]), limb.nx, limb.ny * 0.0, limb.deep, 0 * limb.nx)
+
+
+def _arms(s: _Scene) -> None:
+    c, b, worn = s.c, s.b, s.worn
+    rows = c.rows("arms")
+    reach = worn["sleeve"][:, :, None]
+    loose = s.size(worn["top_loose"])
+    cold = (s.chill * b["arm_cold"])[:, :, None]
+    for i, side in enumerate(("left", "right")):
+        shoulder, elbow, wrist = (s.joint(f"{side}_{name}") for name in ("shoulder", "elbow", "wrist"))
+        hand = s.where.hands[:, i]
+        thick = s.size(b["arm_thick"])
+        covered, long = (reach > 0.1).float(), (reach > 1.0).float()
+        shoulder_radius = thick * 1.28 + 0.5 * loose * covered
+        middle = thick * 0.92 + 0.7 * loose * (reach > 0.9).float()
+        up = _limb(c.f, rows, shoulder, elbow, shoulder_radius, middle, 0.10 * thick)
+        low = _limb(c.f, rows, elbow, wrist, middle, thick * 0.62 + 0.75 * loose * long, 0.16 * thick)
+        for limb, offset in ((up, 0.0), (low, 1.0)):
+            local = s.skin.expand(-1, -1, *limb.mask.shape[1:])
+            if s.heat:
+                local = local - (cold * (0.5 * offset + 0.6 * limb.along))[:, None]
+            edge = ((reach - offset - limb.along) * 25.0).clamp_(0.0, 1.0)
+            garment = s.dress(local, "top")
+            if s.print_share > 0.0:
+                striped = ((limb.along + offset) * worn["fine"][:, :, None] * 3.4).sin() * 4.0
+                striped = striped.clamp_(-0.5, 0.5).add_(0.5) * (worn["stripes"] + 0.5 * worn["checks"])[:, :, None]
+                striped = striped + worn["blocks"][:, :, None] * offset
+                garment = garment.lerp(
+                    s.dress(local, "top_print").expand_as(garment), (striped * s.print_share)[:, None].expand_as(garment)
+                )
+            elif s.heat:
+                garment = garment + (0.5 * (0.5 - limb.along) - 8.0 * loose)[:, None]
+            values = local.lerp(garment, edge[:, None])
+            c.put("arms", rows, limb.mask, values, limb.nx, limb.ny * 0.4, limb.deep, edge)
+        palm = thick * 0.62
+        fist = _limb(c.f, rows, wrist.lerp(hand, 0.15), wrist.lerp(hand, 0.8), palm, palm * 0.8, palm * 0.35)
+        local = s.skin
+        if s.heat:
+            local = local - (s.chill * b["hand_cold"])[:, :, None, None] * (0.5 + 0.5 * fist.along)[:, None]
+        c.put("hands", rows, fist.mask, local.expand(-1, -1, *fist.mask.shape[1:]), fist.nx, fist.ny, fist.deep, 0 * fist.nx)
+
+
+def head(face: Surface, radiance: Tensor, bald: Tensor) -> Head:
+    """Make of a frontal picture of a face what ``draw`` turns.
+
+    Args:
+        face: The surface of the face, without neck and clothes.
+        radiance: From ``bands.radiance`` for it, ``[B, C + 1, G, G]``.
+        bald: 1 where there is no hair on top, ``[B, 1]``.
+    """
+    cells = face.height.shape[-1]
+    step = SPAN / cells
+    layer = {name: face.layers[:, i] for i, name in enumerate(LAYERS)}
+    hair = layer["hair"] + layer["back_hair"]
+    skin = _mean(radiance, layer["skin"])
+    # Behind a hat or a bald crown, what hair there is looks like the brows.
+    back = _mean(radiance, hair + 0.01 * layer["brows"])
+    wide = face.layers.sum((1, 3))
+    hatted = (layer["hat"].sum(2) > 0.5 * wide).float() * (wide > 1.0)
+    y = TOP + (torch.arange(cells, device=wide.device) + 0.5) * step
+    short = layer["back_hair"].sum(2) < 2.0
+    bare = short & ((y > 46.0) | ((bald > 0.5) & (y < -16.0)))
+    hat = _mean(radiance, layer["hat"] + 1e-4 * layer["skin"])
+    return Head(radiance, skin, back, hat, wide * (0.5 * step), hatted, bare.float())
+
+
+def _mean(radiance: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean value where ``weight`` is, ``[B, C, 1, 1]``."""
+    whole = (radiance[:, -1] * weight).sum((1, 2))[:, None] + 1e-6
+    return ((radiance[:, :-1] * weight[:, None]).sum((2, 3)) / whole)[:, :, None, None]
+
+
+def _head(s: _Scene, top: Head) -> None:
+    c, b, where = s.c, s.b, s.where
+    rows = c.rows("head")
+    cells = top.half.shape[1]
+    unit = (0.130 / _HEAD_PIXELS) * b["head"] * where.scale
+    chin = where.chin[:, :, None, None]
+    y = (c.f.y[:, rows] - chin[:, 1]) / unit[:, :, None] + _CHIN
+    sine, cosine = where.face_turn.sin()[:, :, None], where.face_turn.cos()[:, :, None]
+    place = ((y[:, :, 0] - TOP) * (cells / SPAN) - 0.5).clamp(0.0, cells - 1.001)
+    low = place.long()
+    part = place - low
+    half, hatted, bare = (
+        torch.lerp(line.gather(1, low), line.gather(1, low + 1), part)[:, :, None]
+        for line in (top.half, top.hatted, top.bare)
+    )
+    inside = ((y > TOP) & (y < TOP + SPAN - 2.0)).float()
+    # A head is longer than wide; in profile the nose stands out of the outline.
+    view = half * (cosine.square() + (1.20 * sine).square()).sqrt()
+    side = sine.abs()
+    profile = sine * (
+        7.0 * torch.exp(-0.5 * ((y - 16.0) / 6.0).square()) * side
+        + 2.5 * torch.exp(-0.5 * ((y - 40.0) / 7.0).square()) * side
+        - 3.0 * torch.exp(-0.5 * (y / 5.0).square()) * side
+    )
+    # Below the cheekbones a profile is jaw in front and neck behind.
+    jaw = ((y - 22.0) / 30.0).clamp(0.0, 1.0) * side * bare
+    left, right = -view + profile.clamp(max=0.0), view + profile.clamp(min=0.0)
+    left = left + jaw * view * 0.75 * (sine > 0)
+    right = right - jaw * view * 0.75 * (sine < 0)
+    middle, wide = 0.5 * (left + right), (0.5 * (right - left)).clamp(min=0.3)
+    x = (c.f.x - chin[:, 0]) / unit[:, :, None]
+    mask = (wide - (x - middle).abs()) * (unit[:, :, None] / c.f.step) + 0.5
+    mask = mask.clamp_(0.0, 1.0) * inside * (half > 1.0)
+    nx = ((x - middle) / wide).clamp(-1.0, 1.0)
+    nz = (1.0 - nx.square()).sqrt_()
+    # Where the line of sight meets the head: across its face, and in front or behind.
+    across, front = nx * cosine - nz * sine, nx * sine + nz * cosine
+    grid = torch.stack([across * half / (0.5 * SPAN), ((y - TOP) / (0.5 * SPAN) - 1.0).expand_as(across)], dim=3)
+    looked = F.grid_sample(top.front, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    share = looked[:, -1:].clamp(min=0.05)
+    values = looked[:, :-1] / share
+    rear = ((-front) * 6.0 + 0.5).clamp_(0.0, 1.0)
+    back = top.back.lerp(s.skin, bare[:, None]).lerp(top.hat, hatted[:, None])
+    values = values.lerp(back.expand_as(values), rear[:, None])
+    clear = (looked[:, -1] * 1.3).clamp_(0.0, 1.0)
+    mask = mask * torch.maximum(clear, rear)
+    deep = chin[:, 2] + unit[:, :, None] * half * nz * 1.1 + 0.01
+    ny = ((y + 10.0) / 75.0).clamp(-0.9, 0.9)
+    c.put("head", rows, mask, values, nx, ny, deep, 0.4 * rear)
