@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xzoo.data.people.cameras import CAMERAS
     from xzoo.data.people.files import write
+    from xzoo.data.people.labels import Labels, face_labels
     from xzoo.data.people.render import SPECTRA, faces
 
-__all__ = ["CAMERAS", "SPECTRA", "faces", "write"]
+__all__ = ["CAMERAS", "SPECTRA", "Labels", "face_labels", "faces", "write"]
 
-_HOME = {"CAMERAS": "cameras", "SPECTRA": "render", "faces": "render", "write": "files"}
+_HOME = {
+    "CAMERAS": "cameras",
+    "SPECTRA": "render",
+    "Labels": "labels",
+    "face_labels": "labels",
+    "faces": "render",
+    "write": "files",
+}
 
 
 def __getattr__(name: str) -> object:
