@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 _EXPORTS = {
     "Pixels": "pixels",
+    "ProtocolResult": "protocols.runner",
     "Report": "report",
     "Retrieval": "ranking",
     "Side": "protocol",
@@ -20,12 +21,14 @@ _EXPORTS = {
     "evaluate": "engine",
     "pixel_baseline": "engine",
     "retrieval": "ranking",
+    "run_protocol": "protocols.runner",
     "verification": "roc",
     "wilson": "intervals",
 }
 
 __all__ = [
     "Pixels",
+    "ProtocolResult",
     "Report",
     "Retrieval",
     "Side",
@@ -33,6 +36,7 @@ __all__ = [
     "evaluate",
     "pixel_baseline",
     "retrieval",
+    "run_protocol",
     "verification",
     "wilson",
 ]
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from xzoo.evaluation.intervals import wilson
     from xzoo.evaluation.pixels import Pixels
     from xzoo.evaluation.protocol import Side
+    from xzoo.evaluation.protocols.runner import ProtocolResult, run_protocol
     from xzoo.evaluation.ranking import Retrieval, retrieval
     from xzoo.evaluation.report import Report
     from xzoo.evaluation.roc import Verification, verification

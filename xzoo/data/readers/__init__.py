@@ -24,6 +24,17 @@ __all__ = ["HOME", "check", "get", "names", "read"]
 
 HOME: dict[str, str] = {
     # name of the reader: module in this folder
+    "casia_nirvis2": "casia_nirvis2",
+    "cufsf": "cufsf",
+    "gallery_probe": "enrol_probe",
+    "ijb_mdf": "ijb_mdf",
+    "llcm": "llcm",
+    "mcxface": "enrol_probe",
+    "pairs_list": "pairs_list",
+    "polathermal": "enrol_probe",
+    "regdb": "regdb",
+    "sysu_mm01": "sysu_mm01",
+    "tufts": "tufts",
 }
 
 

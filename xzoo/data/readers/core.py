@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xzoo import errors
-from xzoo.data.images import SUFFIXES, open_image, read_image
+from xzoo.data.images import SUFFIXES, open_image, read_image, upright_size
 from xzoo.data.manifest import Manifest, Pairs, Row
 
 __all__ = ["Found", "Listing", "Reader", "count"]
@@ -325,20 +325,29 @@ def count(manifest: Manifest, words: str) -> int:
 
 
 def _unreadable(manifest: Manifest, deep: bool) -> Iterator[str]:
-    paths = list(dict.fromkeys(row.path for row in manifest.rows))
+    # The box of one file that reaches furthest stands for all of its boxes.
+    furthest: dict[str, tuple[int, int]] = {}
+    for row in manifest.rows:
+        x, y, width, height = row.box or (0, 0, 0, 0)
+        right, low = furthest.get(row.path, (0, 0))
+        furthest[row.path] = max(right, x + width), max(low, y + height)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        for path, fault in zip(paths, pool.map(lambda path: _fault(manifest.root / path, deep), paths), strict=True):
+        told = pool.map(lambda item: _fault(manifest.root / item[0], item[1], deep), furthest.items())
+        for path, fault in zip(furthest, told, strict=True):
             if fault:
                 yield f"{path}: {fault}"
 
 
-def _fault(path: Path, deep: bool) -> str:
+def _fault(path: Path, furthest: tuple[int, int], deep: bool) -> str:
     try:
+        with open_image(path) as image:
+            width, height = upright_size(image) if any(furthest) else image.size
+            if not any(furthest):
+                image.verify()
+        if furthest[0] > width or furthest[1] > height:
+            return f"a box ends at {furthest[0]}, {furthest[1]}, outside its {width} x {height} pixels"
         if deep:
             read_image(path)
-        else:
-            with open_image(path) as image:
-                image.verify()
     except errors.MissingFile:
         return "not there"
     except errors.ImageError as fault:

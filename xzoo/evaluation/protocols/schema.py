@@ -118,9 +118,11 @@ class Repetitions(Closed):
 class Protocol(Closed):
     """Who is gallery, who is probe, what is not compared, and which figures are reported.
 
-    ``exclusions`` are comparisons that are not made: ``same_subject_same_camera`` (Market-1501,
+    ``exclusions`` are comparisons that a search does not make: ``same_subject_same_camera`` (Market-1501,
     LLCM), ``sysu_same_place`` (camera 3 with camera 2, whoever is on it), ``same_image``
-    (leave-one-out). ``cmc`` says what a rank counts: images, or subjects by their best image.
+    (leave-one-out). Verification figures (``auc``, ``eer``, ``tar``) take every comparison of
+    gallery and probe but that of an image with itself. ``cmc`` says what a rank counts: images,
+    or subjects by their best image.
     ``flip`` adds the embedding of each image's mirror image.
     """
 
@@ -168,6 +170,8 @@ def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     exclusions = data.get("exclusions")
     if isinstance(exclusions, list) and len(exclusions) > 1:
         yield "exclusions", "one rule at most"
+    if exclusions == ["sysu_same_place"] and data.get("cmc") != "subjects":
+        yield "cmc", "sysu_same_place goes with cmc: subjects"
     if data.get("options") and data.get("reader") is None:
         yield "options", "they are the reader's, and there is no reader"
     figures = data.get("figures")

@@ -1,0 +1,617 @@
+"""Carrying a protocol out: from embeddings and a manifest to figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from xzoo import errors
+from xzoo.catalog.names import natural_key
+from xzoo.data.manifest import Manifest, Row
+from xzoo.evaluation.intervals import wilson
+from xzoo.evaluation.protocols import figures
+from xzoo.evaluation.protocols.schema import Protocol, Sample, Selection, parse_figure
+from xzoo.evaluation.protocols.templates import pooled
+
+if TYPE_CHECKING:
+    from xzoo.evaluation.engine import Embeds
+
+__all__ = ["ProtocolResult", "Repetition", "chosen", "run_protocol"]
+
+Table = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One repetition of a protocol.
+
+    Attributes:
+        number: The seed, or the fold.
+        figures: By name; ``None`` where these data cannot show the rate.
+        counts: Images, templates, subjects and comparisons that took part.
+        hits: For each mated probe (its template's key, or its path) whether its mate came first;
+            empty unless the protocol asks for it. Two models are compared on it by McNemar's test.
+    """
+
+    number: int
+    figures: dict[str, float | None]
+    counts: dict[str, int]
+    hits: dict[str, bool]
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """What a protocol found. Rates are fractions between 0 and 1.
+
+    Attributes:
+        protocol: Its name.
+        title: Its title.
+        definition: The protocol as carried out, every default spelled out.
+        definition_sha256: Of that.
+        model: Name of the model; ``embeddings`` where those were given.
+        data: Root of the manifest.
+        data_sha256: Of the manifest's rows.
+        repetitions: Each one.
+        mean: Of each figure over the repetitions.
+        std: Population standard deviation of each; ``None`` for a single repetition.
+        intervals: 95 % Wilson intervals of the rank rates, for the probes of one repetition:
+            repetitions share their probes, so more of them tell nothing about other people.
+        warnings: What these data cannot tell, one sentence each.
+    """
+
+    protocol: str
+    title: str
+    definition: dict[str, Any]
+    definition_sha256: str
+    model: str
+    data: str
+    data_sha256: str
+    repetitions: tuple[Repetition, ...]
+    mean: dict[str, float | None]
+    std: dict[str, float | None]
+    intervals: dict[str, tuple[float, float]]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain lists, dicts, numbers and strings."""
+        from dataclasses import asdict
+
+        plain = asdict(self)
+        plain["repetitions"] = list(plain["repetitions"])
+        plain["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
+        plain["warnings"] = list(self.warnings)
+        return plain
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return the result as one JSON object; what is not known is ``null``."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    def __str__(self) -> str:
+        many = len(self.repetitions)
+        lines = [f"{self.model}, protocol {self.protocol}: {self.title}", f"data {self.data}"]
+        for name, value in self.mean.items():
+            said = "not supported" if value is None else f"{value:.4f}"
+            if (deviation := self.std[name]) is not None:
+                said += f" +- {deviation:.4f}"
+            if name in self.intervals:
+                low, high = self.intervals[name]
+                said += f"   95 % {low:.4f} to {high:.4f}"
+            lines.append(f"  {name:<18} {said}")
+        counts = ", ".join(f"{number} {name}" for name, number in self.repetitions[0].counts.items())
+        lines.append(f"  {counts}" + (f" (repetition {self.repetitions[0].number} of {many})" if many > 1 else ""))
+        return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
+
+
+def run_protocol(
+    protocol: str | Path | Protocol,
+    model: Embeds | str | Table,
+    data: Manifest | str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    repetitions: Sequence[int] | None = None,
+    batch_size: int = 64,
+) -> ProtocolResult:
+    """Carry out a protocol.
+
+    Each image is embedded once, however many repetitions, folds or templates it takes part in.
+
+    Args:
+        protocol: The name of one of the zoo's, a YAML file, or what ``protocols.load`` returned.
+        model: A model, a catalogue name (its published weights are used), ``"pixels"``, or embeddings
+            ``[N, D]`` in the order of the manifest's rows.
+        data: A manifest, or the root of the data set, which the protocol's reader reads.
+        options: Further options of the reader.
+        repetitions: Numbers of those to carry out; all by default. Needed where each one has its own model.
+        batch_size: Images per forward pass.
+
+    Returns:
+        Figures of each repetition, their mean and standard deviation, counts and warnings.
+
+    Raises:
+        NotFound, EvaluationError: The protocol; a side without images; embeddings that do not fit.
+        DataError, MissingFile: The data set.
+
+    Example:
+        >>> result = run_protocol("llcm.A.v2i", "hybrid_fr_t2v", "/data/LLCM")  # doctest: +SKIP
+    """
+    from xzoo.evaluation.protocols import load
+
+    plan = protocol if isinstance(protocol, Protocol) else load(protocol)
+    if _is_pixels(model):
+        return _best_pixels(plan, data, options, repetitions)
+    numbers = list(plan.repetitions.numbers if repetitions is None else repetitions)
+    if stray := [number for number in numbers if number not in plan.repetitions.numbers] or not numbers:
+        held = plan.repetitions.numbers
+        raise errors.EvaluationError(
+            f"repetitions={stray if numbers else []!r} of protocol {plan.protocol!r}",
+            why=f"It has {held.start} to {held.stop - 1}.",
+        )
+    manifest = _manifest(plan, data, options)
+    work = [_pair_task(plan, manifest)] if plan.pairs else [_sides(plan, manifest, number) for number in numbers]
+    embed = _Embeddings(model, manifest, sorted({place for part in work for side in part for place in side}))
+    embed.run(batch_size, flip=plan.flip)
+    done = [
+        _pairs(plan, manifest, embed, number) if plan.pairs else _search(plan, manifest, embed, sides, number)
+        for sides, number in zip(work, numbers, strict=True)
+    ]
+    definition = plan.model_dump(mode="json", exclude_none=True)
+    mean, std = figures.spread([one.figures for one in done])
+    # Accuracy has a spread of its own, over folds.
+    for name in [name for name in mean if name.endswith("_std")]:
+        std[name.removesuffix("_std")] = mean.pop(name)
+        del std[name]
+    return ProtocolResult(
+        protocol=plan.protocol,
+        title=plan.title,
+        definition=definition,
+        definition_sha256=hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest(),
+        model=embed.name,
+        data=str(manifest.root),
+        data_sha256=manifest.hash,
+        repetitions=tuple(
+            Repetition(
+                one.number,
+                {key: value for key, value in one.figures.items() if not key.endswith("_std")},
+                one.counts,
+                one.hits,
+            )
+            for one in done
+        ),
+        mean=mean,
+        std=std,
+        intervals={
+            name: wilson(round(rate * done[0].counts["mated probes"]), done[0].counts["mated probes"])
+            for name, rate in mean.items()
+            if name.startswith("rank") and rate is not None
+        },
+        warnings=_warnings(plan, done),
+    )
+
+
+# --- which rows --------------------------------------------------------------------------------
+
+
+def _manifest(plan: Protocol, data: Manifest | str | Path, options: Mapping[str, Any] | None) -> Manifest:
+    if isinstance(data, Manifest):
+        if options:
+            raise errors.OptionError(
+                f"reader options {', '.join(options)} beside a manifest", why="It is read already.", do="give a root"
+            )
+        return data
+    if plan.reader is None:
+        return Manifest.read(data)
+    from xzoo.data import readers
+
+    return readers.read(plan.reader, data, **{**plan.options, **(options or {})})
+
+
+def chosen(manifest: Manifest, selection: Selection, repetition: int = 0) -> list[int]:
+    """Return the places of the rows that a selection takes, in order.
+
+    Example:
+        >>> rows = (Row("a.png", "ann", "VIS"), Row("b.png", "ann", "NIR", index=1))
+        >>> chosen(Manifest(rows, Path(".")), Selection(where={"spectrum": "NIR"}))
+        [1]
+    """
+    wanted = {
+        column: {
+            word.replace("{repetition}", str(repetition)) for word in ([words] if isinstance(words, str) else words)
+        }
+        for column, words in selection.where.items()
+    }
+    places = [
+        place
+        for place, row in enumerate(manifest.rows)
+        if all(getattr(row, column) in words for column, words in wanted.items())
+    ]
+    return places if selection.sample is None else _drawn(manifest.rows, places, selection.sample, repetition)
+
+
+def _drawn(rows: Sequence[Row], places: list[int], sample: Sample, repetition: int) -> list[int]:
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place in places:
+        groups.setdefault(tuple(str(getattr(rows[place], column)) for column in sample.per), []).append(place)
+    lot = random.Random(repetition if sample.seed is None else sample.seed)
+    drawn: list[int] = []
+    for key in sorted(groups, key=lambda key: [natural_key(word) for word in key]):
+        members = sorted(groups[key], key=lambda place: rows[place].path)
+        # A group of one uses up a draw as well: the public scripts do, and later draws depend on it.
+        drawn += [lot.choice(members)] if sample.count == 1 else lot.sample(members, min(sample.count, len(members)))
+    return drawn
+
+
+def _sides(plan: Protocol, manifest: Manifest, number: int) -> tuple[list[int], list[int]]:
+    sides: list[list[int]] = []
+    for role, selection in (("gallery", plan.gallery), ("probe", plan.probe)):
+        assert selection is not None  # the schema sees to it
+        places = chosen(manifest, selection, number)
+        if not places:
+            raise errors.EvaluationError(
+                f"{role} of protocol {plan.protocol!r}, repetition {number}",
+                why="No image has " + ", ".join(f"{key} {value}" for key, value in selection.where.items()) + ".",
+                exists=_held(manifest, selection),
+                do="check the reader's options and the manifest's columns",
+            )
+        sides.append(places)
+    return sides[0], sides[1]
+
+
+def _held(manifest: Manifest, selection: Selection) -> str:
+    parts = []
+    for column in selection.where:
+        values = sorted({str(getattr(row, column)) for row in manifest.rows}, key=natural_key)
+        parts.append(f"{column}: {', '.join(values[:4])}{', ...' if len(values) > 4 else ''}")
+    return "; ".join(parts)
+
+
+# --- embeddings --------------------------------------------------------------------------------
+
+
+class _Embeddings:
+    """Embeddings of the rows that take part: given as they are, or made by a model, each image once."""
+
+    def __init__(self, model: Embeds | str | Table, manifest: Manifest, places: Sequence[int]) -> None:
+        self.manifest = manifest
+        number: dict[object, int] = {}
+        self.image = np.full(len(manifest), -1)
+        first: list[int] = []
+        for place in places:
+            row = manifest.rows[place]
+            key = (row.path, row.box)
+            if key not in number:
+                number[key] = len(number)
+                first.append(place)
+            self.image[place] = number[key]
+        self._first = first
+        self._given = _as_table(model)
+        self._model = model
+        self._table: Table = np.zeros((0, 0))
+        self.name = "embeddings"
+        if self._given is not None and (self._given.ndim != 2 or len(self._given) != len(manifest)):
+            raise errors.EvaluationError(
+                f"embeddings of shape {list(self._given.shape)} for a manifest of {len(manifest)} rows",
+                why="They are a table [N, D] with one row for each row of the manifest.",
+            )
+
+    def run(self, batch_size: int, *, flip: bool) -> None:
+        """Make the embeddings, unless they were given."""
+        if self._given is not None:
+            return
+        from xzoo.evaluation.engine import _name, _resolve
+
+        network: Any = _resolve(cast("Embeds | str", self._model))
+        self.name = _name(network)
+        rows = tuple(self.manifest.rows[place] for place in self._first)
+        self._table = _embed(network, Manifest(rows, self.manifest.root), batch_size, flip)
+
+    def of(self, places: Sequence[int]) -> Table:
+        """Return the embeddings of rows, ``[len(places), D]``."""
+        return self._given[list(places)] if self._given is not None else self._table[self.image[list(places)]]
+
+
+def _is_pixels(model: object) -> bool:
+    return isinstance(model, str) and model == "pixels"
+
+
+def _best_pixels(
+    plan: Protocol,
+    data: Manifest | str | Path,
+    options: Mapping[str, Any] | None,
+    repetitions: Sequence[int] | None,
+) -> ProtocolResult:
+    """Try plain grey values at several sizes and return the result whose first figure is best."""
+    from xzoo.evaluation.pixels import SIZES, Pixels
+
+    manifest = _manifest(plan, data, options)
+    results = [run_protocol(plan, Pixels(size), manifest, repetitions=repetitions) for size in SIZES]
+    return max(results, key=lambda result: result.mean[plan.figures[0]] or 0.0)
+
+
+def _as_table(model: object) -> Table | None:
+    if isinstance(model, np.ndarray):
+        return model
+    if hasattr(model, "detach") and hasattr(model, "shape"):
+        from xzoo.evaluation.similarity import _array
+
+        return _array(model)
+    return None
+
+
+def _embed(network: Any, images: Manifest, batch_size: int, flip: bool) -> Table:
+    from xzoo.data.images import load_raw
+
+    made = []
+    for start in range(0, len(images), batch_size):
+        batch = Manifest(images.rows[start : start + batch_size], images.root)
+        pixels, bands = load_raw(batch, network.preprocess), [row.spectrum for row in batch.rows]
+        raw = network.embed(pixels, spectrum=bands, batch_size=batch_size, normalise=False)
+        if flip:
+            raw = raw + network.embed(pixels.flip(-1), spectrum=bands, batch_size=batch_size, normalise=False)
+        made.append(raw.numpy())
+    return np.concatenate(made).astype(np.float32, copy=False)
+
+
+# --- figures -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Vectors of one side with what is known about each: an image, or a template."""
+
+    vectors: Table
+    subject: Table
+    camera: Table
+    image: Table
+    names: list[str]
+    templates: bool
+    rows: int
+
+
+def _side(selection: Selection, manifest: Manifest, embed: _Embeddings, places: list[int]) -> _Side:
+    rows = [manifest.rows[place] for place in places]
+    vectors, names = embed.of(places), [row.path for row in rows]
+    images = embed.image[places]
+    if selection.template is not None:
+        vectors, keys, rows = pooled(vectors, rows, selection.template)
+        names = [" ".join(key) for key in keys]
+        images = np.arange(len(rows))
+    return _Side(
+        vectors,
+        np.array([row.subject for row in rows]),
+        np.array([row.camera or "" for row in rows]),
+        images,
+        names,
+        selection.template is not None,
+        len(places),
+    )
+
+
+def _search(
+    plan: Protocol, manifest: Manifest, embed: _Embeddings, places: tuple[list[int], list[int]], number: int
+) -> Repetition:
+    from xzoo.evaluation import retrieval, verification
+
+    assert plan.gallery is not None and plan.probe is not None
+    known = _side(plan.gallery, manifest, embed, places[0])
+    asked = _side(plan.probe, manifest, embed, places[1])
+    wanted = [(name, *parse_figure(name)) for name in plan.figures]
+    found: dict[str, float | None] = {}
+    counts = {
+        "gallery images": known.rows,
+        "gallery subjects": len(set(known.subject.tolist())),
+        "probe images": asked.rows,
+        "probe subjects": len(set(asked.subject.tolist())),
+    }
+    counts |= {
+        f"{role} templates": len(side.vectors)
+        for role, side in (("gallery", known), ("probe", asked))
+        if side.templates
+    }
+    rule, cameras = _rule(plan, known, asked)
+    kinds = {kind for _, kind, _, _ in wanted}
+    mated = 0
+    if kinds & {"rank", "map", "minp"}:
+        deepest = max([rank or 1 for _, kind, rank, _ in wanted if kind == "rank"], default=1)
+        search = retrieval(
+            asked.vectors, known.vectors, asked.subject, known.subject, *cameras, rule=rule, max_rank=deepest
+        )
+        mated = search.n_query
+        for name, kind, rank, at in wanted:
+            if kind == "rank" and rank:
+                found[name] = float(search.cmc[rank - 1])
+            elif kind == "minp" or (kind == "map" and at is None):
+                found[name] = search.mean_inp if kind == "minp" else search.mean_ap
+    hits: dict[str, bool] = {}
+    if plan.hits or "tpir" in kinds or any(kind == "map" and at for _, kind, _, at in wanted):
+        depths = {int(at) for _, kind, _, at in wanted if kind == "map" and at} or {len(known.vectors)}
+        for depth in sorted(depths):
+            searched = figures.searches(
+                asked.vectors,
+                known.vectors,
+                asked.subject,
+                known.subject,
+                _labels(plan, known, asked),
+                whoever=rule == "sysu",
+                subjects=plan.cmc == "subjects",
+                depth=depth,
+            )
+            for name, kind, rank, at in wanted:
+                if kind == "map" and at == depth:
+                    found[name] = figures.truncated_ap(searched)
+                elif kind == "tpir" and rank and at:
+                    found[name] = figures.open_set(searched, rank, at)[0]
+        mated = mated or int(searched.mated.sum())
+        if plan.hits:
+            hits = {
+                name: bool(rank == 1) for name, rank in zip(asked.names, searched.rank.tolist(), strict=True) if rank
+            }
+    if kinds & {"auc", "eer", "tar", "tar_nearest"}:
+        fars = tuple(at for _, kind, _, at in wanted if kind == "tar" and at)
+        pooled_side = known.templates or asked.templates
+        whole = verification(
+            known.vectors,
+            asked.vectors,
+            known.subject,
+            asked.subject,
+            fars or (1e-1,),
+            image_a=None if pooled_side else known.image,
+            image_b=None if pooled_side else asked.image,
+        )
+        counts |= {"genuine": whole.n_genuine, "impostor": whole.n_impostor}
+        for name, kind, _, at in wanted:
+            if kind == "tar" and at:
+                found[name] = whole.tar[at]
+            elif kind in ("auc", "eer"):
+                found[name] = float(getattr(whole, kind))
+        if "tar_nearest" in kinds:
+            genuine, impostor = _scores(known, asked)
+            found |= {
+                name: figures.nearest_tar(genuine, impostor, at)
+                for name, kind, _, at in wanted
+                if kind == "tar_nearest" and at
+            }
+    counts |= {"mated probes": mated or int(np.isin(asked.subject, known.subject).sum())}
+    counts["unmated probes"] = len(asked.vectors) - counts["mated probes"]
+    return Repetition(number, {name: found[name] for name in plan.figures}, counts, hits)
+
+
+def _rule(plan: Protocol, known: _Side, asked: _Side) -> tuple[Any, tuple[Table | None, Table | None]]:
+    """Return the rule of ``retrieval`` and the cameras that make it the protocol's."""
+    exclusion = plan.exclusions[0] if plan.exclusions else None
+    subjects = plan.cmc == "subjects"
+    if exclusion == "sysu_same_place":
+        return "sysu", (_camera_numbers(asked), _camera_numbers(known))
+    if exclusion == "same_subject_same_camera":
+        for side in (asked, known):
+            if "" in side.camera:
+                raise errors.EvaluationError(
+                    f"protocol {plan.protocol!r} on {side.names[int(np.argmax(side.camera == ''))]!r}",
+                    why="It compares cameras, and this image has none.",
+                    do="use a manifest with a camera in every row",
+                )
+        return "llcm" if subjects else "market", (asked.camera, known.camera)
+    if exclusion == "same_image":
+        return "llcm" if subjects else "market", (asked.image, known.image)
+    if subjects:  # cameras that never agree leave nothing out
+        return "llcm", (np.zeros(len(asked.vectors), int), np.ones(len(known.vectors), int))
+    return "regdb", (None, None)
+
+
+def _camera_numbers(side: _Side) -> Table:
+    numbers = ["".join(letter for letter in camera if letter.isdigit()) for camera in side.camera.tolist()]
+    if "" in numbers:
+        raise errors.EvaluationError(
+            f"camera {side.camera[numbers.index('')]!r} of {side.names[numbers.index('')]!r}",
+            why="The rule of SYSU-MM01 compares camera numbers.",
+            do="name cameras 1 to 6",
+        )
+    return np.array(list(map(int, numbers)))
+
+
+def _labels(plan: Protocol, known: _Side, asked: _Side) -> tuple[Table, Table] | None:
+    if not plan.exclusions:
+        return None
+    if plan.exclusions[0] == "sysu_same_place":
+        q, g = _camera_numbers(asked), _camera_numbers(known)
+        return np.where(q == 3, 3, -1), np.where(g == 2, 3, -2)
+    if plan.exclusions[0] == "same_image":
+        return asked.image, known.image
+    return asked.camera, known.camera
+
+
+def _scores(known: _Side, asked: _Side) -> tuple[Table, Table]:
+    genuine, impostor = [], []
+    for rows, block in figures.blocks(figures.unit(asked.vectors, "probe"), figures.unit(known.vectors, "gallery")):
+        mates = asked.subject[rows, None] == known.subject[None]
+        if not (known.templates or asked.templates):
+            other = asked.image[rows, None] != known.image[None]
+            impostor.append(block[~mates & other])
+            genuine.append(block[mates & other])
+        else:
+            genuine.append(block[mates])
+            impostor.append(block[~mates])
+    return np.concatenate(genuine), np.concatenate(impostor)
+
+
+def _pair_task(plan: Protocol, manifest: Manifest) -> tuple[list[int], list[int]]:
+    if manifest.pairs is None or not len(manifest.pairs):
+        raise errors.EvaluationError(
+            f"protocol {plan.protocol!r} on {str(manifest.root)!r}",
+            why="It compares listed pairs, and the manifest lists none.",
+            do="read the data set with a reader that lists pairs, such as pairs_list",
+        )
+    return list(range(len(manifest))), []
+
+
+def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) -> Repetition:
+    pairs = manifest.pairs
+    assert plan.pairs is not None and pairs is not None
+    every = list(range(len(manifest)))
+    counts = {"images": len(manifest), "pairs": len(pairs)}
+    if plan.pairs.template is None:
+        place = {row.index: at for at, row in enumerate(manifest.rows)}
+        vectors = embed.of(every)
+    else:
+        vectors, keys, _ = pooled(embed.of(every), manifest.rows, plan.pairs.template)
+        place = {key[0] if len(key) == 1 else key: at for at, key in enumerate(keys)}  # type: ignore[misc]
+        counts["templates"] = len(vectors)
+    try:
+        sides = [np.array([place[name] for name in side.tolist()]) for side in (pairs.first, pairs.second)]
+    except KeyError as fault:
+        raise errors.EvaluationError(
+            f"a pair of protocol {plan.protocol!r} names {fault.args[0]!r}",
+            why="No row or template of the manifest is called so.",
+        ) from fault
+    step = 1 << 18
+    scores = np.concatenate(
+        [
+            figures.pair_scores(vectors[sides[0][start : start + step]], vectors[sides[1][start : start + step]])
+            for start in range(0, len(pairs), step)
+        ]
+    )
+    genuine, impostor = scores[pairs.same], scores[~pairs.same]
+    counts |= {"genuine": len(genuine), "impostor": len(impostor), "mated probes": len(genuine)}
+    if not len(genuine) or not len(impostor):
+        raise errors.EvaluationError(
+            f"{len(genuine)} genuine and {len(impostor)} impostor pairs", why="There must be some of each."
+        )
+    fold = pairs.fold if pairs.fold is not None else figures.folds(len(pairs))
+    found: dict[str, float | None] = {}
+    for name in plan.figures:
+        kind, _, at = parse_figure(name)
+        if kind == "accuracy":
+            found[name], found[f"{name}_std"] = figures.accuracy(scores, pairs.same, fold)
+        elif kind == "val" and at:
+            found[name], found[f"{name}_std"] = figures.val(scores, pairs.same, fold, at)
+        elif kind == "tar" and at:
+            found[name] = figures.tar(genuine, impostor, at)
+        elif kind == "tar_nearest" and at:
+            found[name] = figures.nearest_tar(genuine, impostor, at)
+        else:
+            found[name] = (figures.auc if kind == "auc" else figures.eer)(genuine, impostor)
+    return Repetition(number, found, counts, {})
+
+
+def _warnings(plan: Protocol, done: Sequence[Repetition]) -> tuple[str, ...]:
+    said = list(plan.notes)
+    first = done[0].counts
+    if first.get("unmated probes") and not any(name.startswith("tpir") for name in plan.figures):
+        said.append(f"{first['unmated probes']} probes have no mate in the gallery and count as impostors only.")
+    for name in plan.figures:
+        kind, rank, at = parse_figure(name)
+        if at and any(one.figures[name] is None for one in done):
+            said.append(f"{name} is not reported: these data cannot show a rate so small.")
+        held = first.get(
+            "gallery templates", first.get("gallery subjects" if plan.cmc == "subjects" else "gallery images")
+        )
+        if kind == "rank" and rank and held and rank >= held:
+            said.append(f"{name} cannot fail: the gallery holds only {held}.")
+    return tuple(said)
