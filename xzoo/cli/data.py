@@ -68,8 +68,10 @@ class _Several(click.Command):
 
 @command.command(cls=_Several)
 @click.argument("folder", metavar="OUT", type=click.Path(file_okay=True))
-@click.option("--subjects", type=int, default=64, show_default=True, help="How many people.")
-@click.option("--per-domain", type=int, default=2, show_default=True, help="Pictures of each in each domain.")
+@click.option("--subjects", type=click.IntRange(1, 1_000_000), default=64, show_default=True, help="How many people.")
+@click.option(
+    "--per-domain", type=click.IntRange(1, 999), default=2, show_default=True, help="Pictures of each in each domain."
+)
 @click.option(
     "--domains",
     multiple=True,
@@ -94,10 +96,18 @@ class _Several(click.Command):
     metavar="SIZE...",
     help="112 for faces, 384x128 (height x width) for bodies.  [default: these]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="The world; another has other people.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The world; another has other people."
+)
 @click.option("--camera", default="house", show_default=True, help="The sensors: house, blackhot_lowres.")
-@click.option("--bits", type=int, default=8, show_default=True, help="14 or 16: raw counts of the sensors.")
-@click.option("--tracks", type=int, metavar="FRAMES", help="A video track in place of each picture.")
+@click.option(
+    "--bits",
+    type=click.Choice(["8", "14", "16"]),
+    default="8",
+    show_default=True,
+    help="14 or 16: raw counts of the sensors.",
+)
+@click.option("--tracks", type=click.IntRange(2, 999), metavar="FRAMES", help="A video track in place of each picture.")
 @click.option("--sessions", is_flag=True, help="Picture n of all domains is taken in session n.")
 @click.option(
     "--splits", multiple=True, metavar="NAME=SHARE...", default=("train=0.75", "test=0.25"), show_default=True
@@ -115,7 +125,7 @@ def synth(
     sizes: tuple[str, ...],
     seed: int,
     camera: str,
-    bits: int,
+    bits: str,
     tracks: int | None,
     sessions: bool,
     splits: tuple[str, ...],
@@ -145,7 +155,7 @@ def synth(
         camera=camera,
         splits=_shares(splits),
         kind=kind,
-        bits=bits,
+        bits=int(bits),
         tracks=tracks,
         sessions=sessions,
         labels=labels,

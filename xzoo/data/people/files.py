@@ -12,7 +12,7 @@ import shutil
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -26,6 +26,7 @@ from xzoo.data.people import domains as facts
 from xzoo.data.people.domains import MOST_SAMPLES, SESSION, Domain, whole
 from xzoo.errors import OptionError, RunError
 from xzoo.hub.files import as_path, cannot_write, disk_full, existing_parent
+from xzoo.loading import device_of
 
 try:
     import fcntl
@@ -91,7 +92,7 @@ def write(
         bits: 8, or 14 or 16 for raw counts of the sensors in 16-bit PNG (faces; VIS keeps 8).
         tracks: Frames of a video track that takes the place of each picture; None for stills.
         sessions: Picture n of all domains is taken in session n (the same clothes and state of the
-            day), at most 125. Otherwise no two domains share a session.
+            day). Otherwise no two domains share a session.
         labels: Also write ``labels.jsonl``, one line per picture: landmarks with visibility, boxes,
             pose and groups; the manifest then has the five points, pose, boxes and groups.
         device: Where to draw; CPU if None.
@@ -123,7 +124,7 @@ def write(
         sessions=sessions,
         labels=labels,
         splits=shares,
-        device=torch.device("cpu") if device is None else torch.device(device),
+        device=device_of(device),
     )
     facts.check(wanted, kind=kind, size=size, body_size=plan.body_size, seed=seed, camera=camera, bits=bits)
     if _is_finished(target, plan):
@@ -298,13 +299,16 @@ class _Progress:
     pictures: int = 0
     manifest: int = 0
     labels: int = 0
+    together: int = field(default_factory=lambda: _TOGETHER)
 
     @classmethod
     def read(cls, path: Path) -> _Progress:
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            found = cls(**json.loads(path.read_text(encoding="utf-8")))
         except (FileNotFoundError, NotADirectoryError):
             return cls()
+        # Units of another size begin elsewhere.
+        return found if found.together == _TOGETHER else cls()
 
     def write(self, path: Path) -> None:
         _replace(path, json.dumps(self.__dict__))

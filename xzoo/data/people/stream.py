@@ -13,6 +13,7 @@ from xzoo.catalog.names import SPECTRA
 from xzoo.data.people import domains as facts
 from xzoo.data.people.domains import MOST_SAMPLES, SESSION, Domain, whole
 from xzoo.errors import OptionError, RunError
+from xzoo.loading import device_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -99,7 +100,7 @@ class SyntheticPeople(IterableDataset[Drawn]):
         self.world_size = whole(world_size, "world_size", 1, 2**20, "world_size=1")
         self.rank = whole(rank, "rank", 0, self.world_size - 1, "rank=0, below world_size")
         self.drop_last = drop_last
-        self.device = torch.device("cpu") if device is None else torch.device(device)
+        self.device = device_of(device)
         # Shared, so that workers that outlive an epoch are told of the next one.
         self._at = torch.zeros(2, dtype=torch.int64).share_memory_()
         self.pictures = len(self.subjects) * len(self.domains) * self.per_domain
