@@ -166,7 +166,7 @@ def _grey(worn: Values, name: str, spectrum: str) -> Tensor:
     if spectrum == "NIR":
         # Carbon black stays dark; other dyes leave a trace.
         base = (0.66 + 0.09 * fibre - leather).clamp(0.35, 0.9)
-        base = base + 0.16 * (dye - 0.35)
+        base = base + 0.10 * (dye - 0.35)
         solid = worn["black_dye"] * (dye < 0.2).float() if name in ("top", "lower", "shoes", "bag") else 0.0 * dye
         return base * (1.0 - 0.72 * solid)
     base = (0.50 + 0.09 * fibre - leather).clamp(0.2, 0.75) + 0.02 * (dye - 0.35)
@@ -183,7 +183,7 @@ def _colour(u: Tensor, bold: Tensor, dark: float) -> Tensor:
     wheel = ((hue * 6.0 - 3.0).abs() - 1.0).clamp(0.0, 1.0)
     # Many clothes are black, grey, white or navy; how many is a habit.
     vivid = torch.sigmoid(0.8 * bold)
-    chroma = torch.where(u[:, 1:2] < 0.62 * (1.0 - vivid) + 0.08, 0.06, 0.35 + 0.5 * u[:, 1:2])
+    chroma = torch.where(u[:, 1:2] < 0.75 * (1.0 - vivid) + 0.20, 0.07, 0.15 + 0.65 * u[:, 1:2].square())
     value = torch.where(u[:, 2:3] < dark, 0.03 + 0.12 * u[:, 2:3], 0.10 + 0.80 * u[:, 2:3].square())
     return (value * (1.0 - chroma * (1.0 - wheel))).clamp(0.015, 0.92)
 

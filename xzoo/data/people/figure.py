@@ -21,22 +21,43 @@ from xzoo.data.people.gait import JOINTS, Pose
 from xzoo.data.people.surface import LAYERS, SPAN, TOP, Surface
 from xzoo.data.people.traits import Values
 
-__all__ = ["PARTS", "Figure", "Frame", "Head", "draw", "frame", "head", "trunk_rows"]
+__all__ = [
+    "CHIN",
+    "PARTS",
+    "TRUNK_END",
+    "Figure",
+    "Frame",
+    "Head",
+    "draw",
+    "frame",
+    "head",
+    "head_unit",
+    "outline",
+    "skirt_rows",
+    "trunk_rows",
+]
 
 PARTS = ("legs", "feet", "trunk", "skirt", "arms", "hands", "neck", "head", "bag")
 """What a figure consists of."""
 
 _ROWS = {
-    "legs": (0.34, 1.0),
+    "thigh": (0.34, 0.92),
+    "shank": (0.46, 1.0),
+    "foot": (0.56, 1.0),
     "trunk": (0.06, 0.90),
     "skirt": (0.32, 1.0),
-    "arms": (0.04, 0.80),
+    "upper_arm": (0.06, 0.64),
+    "forearm": (0.04, 0.74),
+    "neck": (0.06, 0.34),
     "head": (0.0, 0.38),
 }
 """The share of the picture's height that a part can touch."""
 
-_KNOTS = (-0.34, -0.07, 0.12, 0.42, 0.74, 0.86, 0.935, 1.0, 1.07)
+_KNOTS = (-0.34, -0.07, 0.12, 0.42, 0.74, 0.86, 0.945, 1.03, 1.12)
 """Heights along the trunk, 0 between the hips and 1 at the base of the neck."""
+
+LONG = 0.10
+"""A top whose hem is farther below the hips is a coat, statures."""
 
 TRUNK_END = (0.055, 0.080)
 """Where a trunk ends, statures below the hips; what is longer is a skirt."""
@@ -44,7 +65,8 @@ TRUNK_END = (0.055, 0.080)
 _HEAD_PIXELS = 123.5
 """Height of a mean head in template pixels, chin to crown."""
 
-_CHIN = 63.5
+CHIN = 63.5
+"""How far the chin of a mean head is below its eyes, template pixels."""
 
 
 class Frame(NamedTuple):
@@ -74,6 +96,7 @@ class Figure(NamedTuple):
     cover: Tensor  # [B, H, W]
     normal: Tensor  # [B, 2, H, W]: across and down
     cloth: Tensor  # [B, H, W]: how loose the surface is
+    deep: Tensor  # [B, H, W]: towards the camera, picture heights; far behind where there is no body
 
 
 def frame(where: Pose, rows: int, columns: int, aspect: float) -> Frame:
@@ -150,7 +173,7 @@ def draw(
     _neck(scene)
     _arms(scene)
     _head(scene, top)
-    return Figure(c.seen, c.rest[:, 0], c.rest[:, 1:3], c.rest[:, 3])
+    return Figure(c.seen, c.rest[:, 0], c.rest[:, 1:3], c.rest[:, 3], c.deep)
 
 
 class _Scene(NamedTuple):
@@ -185,7 +208,9 @@ class _Limb(NamedTuple):
     deep: Tensor
 
 
-def _limb(f: Frame, rows: slice, a: Tensor, b: Tensor, start: Tensor, end: Tensor, bulge: Tensor | float = 0.0) -> _Limb:
+def _limb(
+    f: Frame, rows: slice, a: Tensor, b: Tensor, start: Tensor, end: Tensor, bulge: Tensor | float = 0.0
+) -> _Limb:
     """Return a tapered capsule from ``a`` to ``b`` (``[B, 3]``), radii ``[B, 1, 1]``, thicker by ``bulge`` above its middle."""
     ax, ay, az = a[:, :, None, None].unbind(1)
     dx, dy, dz = (b - a)[:, :, None, None].unbind(1)
@@ -207,7 +232,7 @@ def _limb(f: Frame, rows: slice, a: Tensor, b: Tensor, start: Tensor, end: Tenso
 
 def _legs(s: _Scene) -> None:
     c, b, worn = s.c, s.b, s.worn
-    rows = c.rows("legs")
+    thighs, shanks, feet = c.rows("thigh"), c.rows("shank"), c.rows("foot")
     loose = s.size(worn["lower_loose"] * (worn["legs"] > 0.1))
     reach = worn["legs"][:, :, None]
     cold = (s.chill * b["leg_cold"])[:, :, None]
@@ -217,9 +242,11 @@ def _legs(s: _Scene) -> None:
         thigh, calf = s.size(b["thigh_thick"]), s.size(b["calf_thick"])
         joint = 0.62 * thigh + 0.10 * calf
         narrow = 0.55 * calf
-        up = _limb(c.f, rows, hip, knee, thigh + 0.6 * loose, joint + loose * (reach > 0.7), 0.05 * thigh)
-        low = _limb(c.f, rows, knee, ankle, joint + loose * (reach > 1.0), narrow + 1.2 * loose * (reach > 1.0), 0.33 * calf)
-        for limb, offset, fall in ((up, 0.0, 0.35), (low, 1.0, 1.0)):
+        up = _limb(c.f, thighs, hip, knee, thigh + 0.6 * loose, joint + loose * (reach > 0.7), 0.05 * thigh)
+        low = _limb(
+            c.f, shanks, knee, ankle, joint + loose * (reach > 1.0), narrow + 1.2 * loose * (reach > 1.0), 0.33 * calf
+        )
+        for limb, rows, offset, fall in ((up, thighs, 0.0, 0.35), (low, shanks, 1.0, 1.0)):
             local = s.skin.expand(-1, -1, *limb.mask.shape[1:])
             if s.heat:
                 local = local - (cold * (fall * limb.along + 0.35 * offset))[:, None]
@@ -230,22 +257,25 @@ def _legs(s: _Scene) -> None:
                 garment = garment + (0.55 * (1.0 - limb.nx.square()) - 0.35 - 8.0 * loose)[:, None]
             elif s.print_share > 0.0:
                 seam = (worn["side_stripe"] * s.print_share)[:, :, None] * (limb.nx.abs() > 0.62).float()
-                garment = garment.lerp(s.dress(local, "lower_print").expand_as(garment), seam[:, None].expand_as(garment))
+                garment = garment.lerp(
+                    s.dress(local, "lower_print").expand_as(garment), seam[:, None].expand_as(garment)
+                )
             values = local.lerp(garment, edge[:, None])
             if offset:
                 boot = ((limb.along - 1.0 + worn["boots"][:, :, None]) * 25.0).clamp_(0.0, 1.0)
                 values = values.lerp(s.dress(local, "shoes").expand_as(values), boot[:, None])
             c.put("legs", rows, limb.mask, values, limb.nx, limb.ny * 0.3, limb.deep, edge)
-        heel = ankle + (ankle - toe) * 0.22
-        heel[:, 1] = toe[:, 1].maximum(ankle[:, 1]) - 0.004 * s.where.scale[:, 0]
+        heel = ankle + F.normalize(ankle - knee, dim=1) * (0.019 * s.where.scale) - 0.12 * (toe - ankle)
         sole = s.size(torch.full_like(s.chill, 0.019))
-        foot = _limb(c.f, rows, heel.lerp(toe, 0.12), toe, sole * 1.1, sole * 0.85, sole * 0.25)
+        foot = _limb(c.f, feet, heel, toe, sole * 1.1, sole * 0.85, sole * 0.25)
         local = s.skin - cold[:, None] * 1.4 if s.heat else s.skin
         shoe = s.dress(local, "shoes")
         if s.heat:
             shoe = shoe - (0.8 * foot.along)[:, None]
         none = torch.zeros_like(foot.mask)
-        c.put("feet", rows, foot.mask, shoe.expand(-1, -1, *foot.mask.shape[1:]), foot.nx, foot.ny, foot.deep + 0.01, none)
+        c.put(
+            "feet", feet, foot.mask, shoe.expand(-1, -1, *foot.mask.shape[1:]), foot.nx, foot.ny, foot.deep + 0.01, none
+        )
 
 
 class _Rows(NamedTuple):
@@ -261,7 +291,7 @@ def trunk_rows(b: Values, worn: Values, where: Pose, y: Tensor) -> _Rows:
     """Return centre, half width and depth of the trunk at rows ``y``, ``[1, R, 1]``."""
     pelvis, neck = where.pelvis[:, :, None, None], where.joints[:, JOINTS.index("neck"), :, None, None]
     height = (y - pelvis[:, 1]) / (neck[:, 1] - pelvis[:, 1])
-    outer = b["shoulder"] + 0.55 * b["arm_thick"]
+    outer = b["shoulder"] + 0.95 * b["arm_thick"]
     throat = 1.1 * b["neck_thick"]
     wide = [
         0.97 * b["hips_wide"],
@@ -270,8 +300,8 @@ def trunk_rows(b: Values, worn: Values, where: Pose, y: Tensor) -> _Rows:
         b["waist_wide"],
         b["chest_wide"],
         outer,
-        0.80 * outer,
-        0.46 * outer + 0.35 * throat,
+        0.88 * outer,
+        0.38 * outer + 0.42 * throat,
         throat,
     ]
     deep = [
@@ -324,9 +354,11 @@ def _trunk(s: _Scene) -> None:
     pelvis, neck = where.pelvis[:, :, None, None], s.joint("neck")[:, :, None, None]
     hem = s.size(worn["hem"])
     end = pelvis[:, 1] + s.size(worn["hem"].clamp(TRUNK_END[0], TRUNK_END[1]))
-    mask = mask * ((end - y) / c.f.step + 0.5).clamp(0.0, 1.0) * ((1.07 - t.height) * 40.0).clamp(0.0, 1.0)
+    mask = mask * ((end - y) / c.f.step + 0.5).clamp(0.0, 1.0) * ((1.12 - t.height) * 40.0).clamp(0.0, 1.0)
     share = t.height.clamp(-0.3, 1.0)
     deep = torch.lerp(pelvis[:, 2].expand_as(share), neck[:, 2].expand_as(share), share) + t.depth * nz
+    # A hem hangs over the leg that steps ahead.
+    deep = deep + s.size(0.05 * torch.ones_like(worn["hem"])) * ((0.25 - t.height) * 4.0).clamp(0.0, 1.0)
 
     local = s.skin.expand(-1, -1, *mask.shape[1:])
     if s.heat:
@@ -334,19 +366,23 @@ def _trunk(s: _Scene) -> None:
     values = s.dress(local, "top")
     if s.print_share > 0.0:
         printed = s.dress(local, "top_print").expand_as(values)
-        values = values.lerp(printed, (_print(worn, around, front, t.height) * s.print_share)[:, None].expand_as(values))
+        values = values.lerp(
+            printed, (_print(worn, around, front, t.height) * s.print_share)[:, None].expand_as(values)
+        )
     if s.heat:
         # Where a garment lies on shoulders and chest it is warm, where it hangs it is not.
         hang = (12.0 * worn["top_loose"])[:, :, None]
         touch = (t.height - 0.55) * 1.6
         values = values + ((0.5 + hang) * (touch.clamp(-1.0, 0.7)))[:, None]
-    opened = (worn["open"][:, :, None] * (front > 0)) * (
-        (0.20 + 0.22 * (1.0 - t.height) - around.abs()) * 18.0
-    ).clamp_(0.0, 1.0)
+    opened = (worn["open"][:, :, None] * (front > 0)) * ((0.20 + 0.22 * (1.0 - t.height) - around.abs()) * 18.0).clamp_(
+        0.0, 1.0
+    )
     inner = s.dress(local, "inner").expand_as(values)
     values = values.lerp(inner, opened[:, None].expand_as(values))
     depth = (worn["collar"] * 3.2)[:, :, None] * (front > 0).float().mul_(0.75).add_(0.25)
-    throat = ((t.height - 1.0 + depth - 0.9 * around.abs() * depth.clamp(min=0.02) / 0.2 * 0.35) * 30.0).clamp_(0.0, 1.0)
+    throat = ((t.height - 1.0 + depth - 0.9 * around.abs() * depth.clamp(min=0.02) / 0.2 * 0.35) * 30.0).clamp_(
+        0.0, 1.0
+    )
     values = values.lerp(local, throat[:, None])
     below = ((y - pelvis[:, 1] - hem) / c.f.step + 0.5).clamp(0.0, 1.0)
     lower = s.dress(local, "lower").expand_as(values)
@@ -381,7 +417,9 @@ def _warmth(s: _Scene, around: Tensor, front: Tensor, height: Tensor) -> Tensor:
         )
         field = field + (0.9 * amount[:, k]) * spot
     # Armpits and neck are warm, the small of the back is not.
-    field = field + 1.3 * torch.exp(-0.5 * ((around.abs() - 0.95) / 0.14).square() - 0.5 * ((height - 0.72) / 0.1).square())
+    field = field + 1.3 * torch.exp(
+        -0.5 * ((around.abs() - 0.95) / 0.14).square() - 0.5 * ((height - 0.72) / 0.1).square()
+    )
     return field + 0.9 * ((height - 0.9) * 6.0).clamp(0.0, 1.0) - 0.3 * (1.0 - front)
 
 
@@ -391,40 +429,72 @@ def _print(worn: Values, around: Tensor, front: Tensor, height: Tensor) -> Tenso
     lines = ((height * p["fine"] * 6.2832).sin() * 4.0).clamp_(-0.5, 0.5).add_(0.5)
     bars = ((around * p["fine"] * 5.0).sin() * 4.0).clamp_(-0.5, 0.5).add_(0.5)
     size = 0.30 * worn["logo_size"][:, :, None]
-    badge = ((1.0 - (around / size).square() - ((height - worn["logo_height"][:, :, None]) / (0.42 * size)).square()) * 4.0)
+    badge = (
+        1.0 - (around / size).square() - ((height - worn["logo_height"][:, :, None]) / (0.42 * size)).square()
+    ) * 4.0
     badge = badge.clamp_(0.0, 1.0) * (front > 0)
     block = ((worn["block_height"][:, :, None] - height) * 30.0).clamp_(0.0, 1.0)
-    return p["stripes"] * lines + p["upright"] * bars + p["checks"] * 0.5 * (lines + bars) + p["logo"] * badge + p["blocks"] * block
+    return (
+        p["stripes"] * lines
+        + p["upright"] * bars
+        + p["checks"] * 0.5 * (lines + bars)
+        + p["logo"] * badge
+        + p["blocks"] * block
+    )
+
+
+def skirt_rows(b: Values, worn: Values, where: Pose, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return middle and half width of a skirt, or of a coat below the hips, and its top and bottom.
+
+    Args:
+        b: The builds.
+        worn: What they wear.
+        where: Their poses.
+        y: Rows, ``[1 or B, R, 1]``.
+
+    Returns:
+        ``[B, R, 1]`` twice and ``[B, 1, 1]`` twice; the bottom is above the top where there is no skirt.
+    """
+    scale = where.scale[:, :, None]
+    pelvis = where.pelvis[:, :, None, None]
+    length = skirt_length(worn)
+    long, start = (length * where.scale)[:, :, None].clamp(min=1e-3), 0.05 * scale
+    down = ((y - pelvis[:, 1] + start) / (long + start)).clamp(0.0, 1.2)
+    knees = where.joints[:, [JOINTS.index("left_knee"), JOINTS.index("right_knee")], 0][:, :, None, None]
+    share = down * (long / ((b["hip_height"] - b["knee_height"])[:, :, None] * scale))
+    share = share.clamp(0.0, 1.3)
+    middle = torch.lerp(pelvis[:, 0].expand_as(share), knees.mean(1).expand_as(share), share)
+    spread = 0.5 * (knees[:, 0] - knees[:, 1]).abs()
+    sine, cosine = where.turn.sin()[:, :, None], where.turn.cos()[:, :, None]
+    hips = ((b["hips_wide"][:, :, None] * cosine).square() + (b["hips_deep"][:, :, None] * sine).square()).sqrt()
+    coat = (worn["hem"] > LONG).float()[:, :, None]
+    hips = (hips + worn["top_loose"][:, :, None] * coat * 1.2) * scale
+    flare = worn["flare"][:, :, None] * worn["skirt"][:, :, None] + 0.10 * coat
+    half = torch.maximum(hips * (1.0 + flare * down), (spread + b["thigh_thick"][:, :, None] * scale * 0.95) * share)
+    bottom = pelvis[:, 1] + torch.where(length[:, :, None] > 0.0, long, -2.0 * start)
+    return middle, half, pelvis[:, 1] - start, bottom
+
+
+def skirt_length(worn: Values) -> Tensor:
+    """Return how far a skirt or a coat hangs below the hips, statures ``[B, 1]``; 0 where there is neither."""
+    return torch.maximum(worn["skirt"] * worn["skirt_hem"], (worn["hem"] > LONG).float() * worn["hem"])
 
 
 def _skirt(s: _Scene) -> None:
     c, b, worn, where = s.c, s.b, s.worn, s.where
+    if not bool((skirt_length(worn) > 0).any()):
+        return
     rows = c.rows("skirt")
     y = c.f.y[:, rows]
     pelvis = where.pelvis[:, :, None, None]
-    # A skirt, or the part of a coat below the hips.
-    coat = (worn["hem"] > 0.10).float()
-    length = torch.maximum(worn["skirt"] * worn["skirt_hem"], coat * worn["hem"])
-    if not bool((length > 0).any()):
-        return
-    drawn = (length > 0).float()[:, :, None]
-    long = s.size(length).clamp(min=1e-3)
-    start = s.size(torch.full_like(length, 0.05))
-    down = ((y - pelvis[:, 1] + start) / (long + start)).clamp(0.0, 1.2)
-    knees = torch.stack([s.joint("left_knee"), s.joint("right_knee")], dim=1)[:, :, :, None, None]
-    share = (down * (long / s.size(b["hip_height"] - b["knee_height"]))).clamp(0.0, 1.3)
-    middle = torch.lerp(pelvis[:, 0].expand_as(share), (0.5 * (knees[:, 0, 0] + knees[:, 1, 0])).expand_as(share), share)
-    spread = 0.5 * (knees[:, 0, 0] - knees[:, 1, 0]).abs()
+    coat = (worn["hem"] > LONG).float()
+    middle, half, top, bottom = skirt_rows(b, worn, where, y)
+    down = ((y - top) / (bottom - top)).clamp(0.0, 1.2)
     sine, cosine = where.turn.sin()[:, :, None], where.turn.cos()[:, :, None]
-    hips = ((b["hips_wide"][:, :, None] * cosine).square() + (b["hips_deep"][:, :, None] * sine).square()).sqrt()
-    hips = (hips + worn["top_loose"][:, :, None] * coat[:, :, None] * 1.2) * where.scale[:, :, None]
-    flare = (worn["flare"] * worn["skirt"] + 0.10 * coat)[:, :, None]
-    half = torch.maximum(hips * (1.0 + flare * down), (spread + s.size(b["thigh_thick"]) * 0.95) * share)
     nx = ((c.f.x - middle) / half).clamp(-1.0, 1.0)
     mask = (half - (c.f.x - middle).abs()).mul_(1.0 / c.f.step).add_(0.5).clamp_(0.0, 1.0)
-    ripple = 0.006 * torch.sin(nx * 9.0) * where.scale[:, :, None]
-    mask = mask * ((pelvis[:, 1] + long + ripple - y) / c.f.step + 0.5).clamp_(0.0, 1.0)
-    mask = mask * ((y - pelvis[:, 1] + start) / c.f.step).clamp(0.0, 1.0) * drawn
+    ripple = 0.002 * torch.sin(nx * 9.0) * where.scale[:, :, None]
+    mask = mask * ((bottom + ripple - y) / c.f.step + 0.5).clamp_(0.0, 1.0) * ((y - top) / c.f.step).clamp(0.0, 1.0)
     nz = (1.0 - nx.square()).sqrt_()
     deep = pelvis[:, 2] + s.size(b["hips_deep"]) * (1.15 + 0.5 * down) * nz + 0.02
     local = s.skin.expand(-1, -1, *mask.shape[1:])
@@ -454,29 +524,32 @@ def _bag(s: _Scene) -> None:
     pelvis, neck = where.pelvis, s.joint("neck")
     sine, cosine, scale = where.turn.sin(), where.turn.cos(), where.scale
     none = torch.zeros_like(scale)
-    behind = -(b["chest_deep"] + 0.055) * scale
-    offset = torch.cat([behind * sine, none, behind * cosine], dim=1)
-    low, high = pelvis.lerp(neck, 0.30) + offset, pelvis.lerp(neck, 0.78) + offset
-    radius = s.size(0.062 * worn["bag_size"])
-    on = worn["backpack"]
-    # A handbag hangs beside the hip.
-    out = worn["bag_side"] * (b["hips_wide"] + 0.035) * scale
-    hung = torch.cat([out * cosine, none, -out * sine], dim=1) + pelvis
-    hung_low = hung + torch.cat([none, 0.045 * scale * worn["bag_size"], none], dim=1)
-    beside = worn["shoulder_bag"]
-    low, high = low.lerp(hung_low, beside), high.lerp(hung - 0.02 * (hung_low - hung), beside)
-    radius = torch.lerp(radius, s.size(0.045 * worn["bag_size"]), beside[:, :, None])
-    limb = _limb(c.f, rows, high, low, radius * 0.9, radius)
-    local = s.skin.expand(-1, -1, 1, 1)
-    values = s.dress(local, "bag").expand(-1, -1, *limb.mask.shape[1:])
-    # Flat, not round: a bag is a box with soft edges.
-    mask = limb.mask * torch.maximum(on, beside)[:, :, None]
-    c.put("bag", rows, mask, values, limb.nx * limb.nx.abs(), limb.ny * limb.ny.abs(), limb.deep, 0.5 * mask)
+    on, beside = worn["backpack"], worn["shoulder_bag"]
+    # A backpack lies on the back, a handbag hangs beside the hip.
+    behind = -(b["chest_deep"] + 0.045) * scale
+    aside = worn["bag_side"] * (b["hips_wide"] + 0.035) * scale
+    middle = pelvis.lerp(neck, 0.56) + torch.cat([behind * sine, none, behind * cosine], dim=1)
+    hung = pelvis + torch.cat([aside * cosine, 0.02 * scale, -aside * sine], dim=1)
+    middle = middle.lerp(hung, beside)[:, :, None, None]
+    size = s.size(worn["bag_size"])
+    wide = torch.lerp(0.082 * on, 0.028 + 0.0 * on, beside)
+    deep = torch.lerp(0.050 * on, 0.060 + 0.0 * on, beside)
+    half = ((wide * cosine).square() + (deep * sine).square()).sqrt()[:, :, None] * size
+    depth = ((wide * sine).square() + (deep * cosine).square()).sqrt()[:, :, None] * size
+    tall = torch.lerp(0.108 + 0.0 * on, 0.050 + 0.0 * on, beside)[:, :, None] * size
+    nx = ((c.f.x - middle[:, 0]) / half.clamp(min=1e-3)).clamp(-1.5, 1.5)
+    ny = ((c.f.y[:, rows] - middle[:, 1]) / tall).clamp(-1.5, 1.5)
+    # A box with round corners, a little wider at its foot.
+    nx = nx * (1.06 - 0.08 * ny)
+    far = nx.square().square() + ny.square().square()
+    mask = ((1.0 - far) * (0.25 * half / c.f.step) + 0.5).clamp_(0.0, 1.0) * torch.maximum(on, beside)[:, :, None]
+    values = s.dress(s.skin, "bag").expand(-1, -1, *mask.shape[1:])
+    c.put("bag", rows, mask, values, nx * nx.square(), ny * ny.square(), middle[:, 2] + depth, 0.5 * mask)
 
 
 def _neck(s: _Scene) -> None:
     c, b = s.c, s.b
-    rows = c.rows("head")
+    rows = c.rows("neck")
     neck, chin = s.joint("neck"), s.where.chin
     radius = s.size(b["neck_thick"])
     root = neck.clone()
@@ -485,12 +558,21 @@ def _neck(s: _Scene) -> None:
     values = s.skin + (0.5 if s.heat else 0.0)
     if not s.heat:
         values = values * (0.80 + 0.12 * (1.0 - limb.along))[:, None]
-    c.put("neck", rows, limb.mask, values.expand(-1, -1, *limb.mask.shape[1:]), limb.nx, limb.ny * 0.0, limb.deep, 0 * limb.nx)
+    c.put(
+        "neck",
+        rows,
+        limb.mask,
+        values.expand(-1, -1, *limb.mask.shape[1:]),
+        limb.nx,
+        limb.ny * 0.0,
+        limb.deep,
+        0 * limb.nx,
+    )
 
 
 def _arms(s: _Scene) -> None:
     c, b, worn = s.c, s.b, s.worn
-    rows = c.rows("arms")
+    uppers, fores = c.rows("upper_arm"), c.rows("forearm")
     reach = worn["sleeve"][:, :, None]
     loose = s.size(worn["top_loose"])
     cold = (s.chill * b["arm_cold"])[:, :, None]
@@ -499,11 +581,11 @@ def _arms(s: _Scene) -> None:
         hand = s.where.hands[:, i]
         thick = s.size(b["arm_thick"])
         covered, long = (reach > 0.1).float(), (reach > 1.0).float()
-        shoulder_radius = thick * 1.28 + 0.5 * loose * covered
+        shoulder_radius = thick * 1.08 + 0.5 * loose * covered
         middle = thick * 0.92 + 0.7 * loose * (reach > 0.9).float()
-        up = _limb(c.f, rows, shoulder, elbow, shoulder_radius, middle, 0.10 * thick)
-        low = _limb(c.f, rows, elbow, wrist, middle, thick * 0.62 + 0.75 * loose * long, 0.16 * thick)
-        for limb, offset in ((up, 0.0), (low, 1.0)):
+        up = _limb(c.f, uppers, shoulder, elbow, shoulder_radius, middle, 0.10 * thick)
+        low = _limb(c.f, fores, elbow, wrist, middle, thick * 0.62 + 0.75 * loose * long, 0.16 * thick)
+        for limb, rows, offset in ((up, uppers, 0.0), (low, fores, 1.0)):
             local = s.skin.expand(-1, -1, *limb.mask.shape[1:])
             if s.heat:
                 local = local - (cold * (0.5 * offset + 0.6 * limb.along))[:, None]
@@ -514,18 +596,28 @@ def _arms(s: _Scene) -> None:
                 striped = striped.clamp_(-0.5, 0.5).add_(0.5) * (worn["stripes"] + 0.5 * worn["checks"])[:, :, None]
                 striped = striped + worn["blocks"][:, :, None] * offset
                 garment = garment.lerp(
-                    s.dress(local, "top_print").expand_as(garment), (striped * s.print_share)[:, None].expand_as(garment)
+                    s.dress(local, "top_print").expand_as(garment),
+                    (striped * s.print_share)[:, None].expand_as(garment),
                 )
             elif s.heat:
                 garment = garment + (0.5 * (0.5 - limb.along) - 8.0 * loose)[:, None]
             values = local.lerp(garment, edge[:, None])
             c.put("arms", rows, limb.mask, values, limb.nx, limb.ny * 0.4, limb.deep, edge)
         palm = thick * 0.62
-        fist = _limb(c.f, rows, wrist.lerp(hand, 0.15), wrist.lerp(hand, 0.8), palm, palm * 0.8, palm * 0.35)
+        fist = _limb(c.f, fores, wrist.lerp(hand, 0.15), wrist.lerp(hand, 0.8), palm, palm * 0.8, palm * 0.35)
         local = s.skin
         if s.heat:
             local = local - (s.chill * b["hand_cold"])[:, :, None, None] * (0.5 + 0.5 * fist.along)[:, None]
-        c.put("hands", rows, fist.mask, local.expand(-1, -1, *fist.mask.shape[1:]), fist.nx, fist.ny, fist.deep, 0 * fist.nx)
+        c.put(
+            "hands",
+            fores,
+            fist.mask,
+            local.expand(-1, -1, *fist.mask.shape[1:]),
+            fist.nx,
+            fist.ny,
+            fist.deep,
+            0 * fist.nx,
+        )
 
 
 def head(face: Surface, radiance: Tensor, bald: Tensor) -> Head:
@@ -558,14 +650,26 @@ def _mean(radiance: Tensor, weight: Tensor) -> Tensor:
     return ((radiance[:, :-1] * weight[:, None]).sum((2, 3)) / whole)[:, :, None, None]
 
 
-def _head(s: _Scene, top: Head) -> None:
-    c, b, where = s.c, s.b, s.where
-    rows = c.rows("head")
+class _Outline(NamedTuple):
+    """A turned head at each row, template pixels, ``[B, R, 1]`` each."""
+
+    left: Tensor
+    right: Tensor
+    half: Tensor  # half width of the frontal head
+    hatted: Tensor
+    bare: Tensor
+
+
+def outline(top: Head, turn: Tensor, y: Tensor) -> _Outline:
+    """Return how far a head reaches to both sides at rows ``y``, template pixels ``[B, R, 1]``.
+
+    Args:
+        top: The head.
+        turn: Radians, ``[B, 1]``.
+        y: Measured downwards from the eyes.
+    """
     cells = top.half.shape[1]
-    unit = (0.130 / _HEAD_PIXELS) * b["head"] * where.scale
-    chin = where.chin[:, :, None, None]
-    y = (c.f.y[:, rows] - chin[:, 1]) / unit[:, :, None] + _CHIN
-    sine, cosine = where.face_turn.sin()[:, :, None], where.face_turn.cos()[:, :, None]
+    sine, cosine = turn.sin()[:, :, None], turn.cos()[:, :, None]
     place = ((y[:, :, 0] - TOP) * (cells / SPAN) - 0.5).clamp(0.0, cells - 1.001)
     low = place.long()
     part = place - low
@@ -573,7 +677,7 @@ def _head(s: _Scene, top: Head) -> None:
         torch.lerp(line.gather(1, low), line.gather(1, low + 1), part)[:, :, None]
         for line in (top.half, top.hatted, top.bare)
     )
-    inside = ((y > TOP) & (y < TOP + SPAN - 2.0)).float()
+    half = half * ((y > TOP) & (y < TOP + SPAN - 2.0))
     # A head is longer than wide; in profile the nose stands out of the outline.
     view = half * (cosine.square() + (1.20 * sine).square()).sqrt()
     side = sine.abs()
@@ -585,12 +689,26 @@ def _head(s: _Scene, top: Head) -> None:
     # Below the cheekbones a profile is jaw in front and neck behind.
     jaw = ((y - 22.0) / 30.0).clamp(0.0, 1.0) * side * bare
     left, right = -view + profile.clamp(max=0.0), view + profile.clamp(min=0.0)
-    left = left + jaw * view * 0.75 * (sine > 0)
-    right = right - jaw * view * 0.75 * (sine < 0)
+    return _Outline(left + jaw * view * 0.75 * (sine > 0), right - jaw * view * 0.75 * (sine < 0), half, hatted, bare)
+
+
+def head_unit(b: Values, where: Pose) -> Tensor:
+    """Return picture heights per template pixel, ``[B, 1]``."""
+    return (0.130 / _HEAD_PIXELS) * b["head"] * where.scale
+
+
+def _head(s: _Scene, top: Head) -> None:
+    c, where = s.c, s.where
+    rows = c.rows("head")
+    unit = head_unit(s.b, where)
+    chin = where.chin[:, :, None, None]
+    y = (c.f.y[:, rows] - chin[:, 1]) / unit[:, :, None] + CHIN
+    sine, cosine = where.face_turn.sin()[:, :, None], where.face_turn.cos()[:, :, None]
+    left, right, half, hatted, bare = outline(top, where.face_turn, y)
     middle, wide = 0.5 * (left + right), (0.5 * (right - left)).clamp(min=0.3)
     x = (c.f.x - chin[:, 0]) / unit[:, :, None]
     mask = (wide - (x - middle).abs()) * (unit[:, :, None] / c.f.step) + 0.5
-    mask = mask.clamp_(0.0, 1.0) * inside * (half > 1.0)
+    mask = mask.clamp_(0.0, 1.0) * (half > 1.0)
     nx = ((x - middle) / wide).clamp(-1.0, 1.0)
     nz = (1.0 - nx.square()).sqrt_()
     # Where the line of sight meets the head: across its face, and in front or behind.

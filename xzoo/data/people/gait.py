@@ -51,7 +51,7 @@ BUILD = {
     "neck_thick": (0.034, 0.0025, 0.7),
     "slouch": (0.03, 0.05, 0.0),
     "head_forward": (0.018, 0.012, 0.0),
-    "shoulder_slope": (0.020, 0.007, 0.1),
+    "shoulder_slope": (0.032, 0.007, 0.1),
     "tilt": (0.0, 0.012, 0.0),
     "arm_carry": (0.12, 0.05, 0.25),
     "toe_out": (0.12, 0.09, 0.1),
@@ -59,7 +59,7 @@ BUILD = {
     "stride": (0.36, 0.07, 0.1),
     "arm_swing": (0.33, 0.14, 0.0),
     "elbow": (0.32, 0.16, 0.0),
-    "knee_lift": (0.85, 0.16, 0.0),
+    "knee_lift": (0.92, 0.14, 0.0),
     "arm_lag": (0.0, 0.25, 0.0),
     "uneven": (0.0, 0.12, 0.0),
     "twist": (0.08, 0.04, 0.0),
@@ -229,7 +229,7 @@ def _skeleton(b: Values, cycle: Tensor, moving: Tensor, u: Tensor, z: Tensor) ->
     for name, sign in (("left", 1.0), ("right", -1.0)):
         angle = cycle + (0.0 if sign > 0 else math.pi) + sign * b["uneven"]
         thigh = swing * (angle.cos() + 0.12)
-        bend = 0.07 + b["knee_lift"] * moving * (-(angle + 0.5).sin()).clamp(min=0.0).square()
+        bend = 0.07 + b["knee_lift"] * moving * (-(angle - 0.05).sin()).clamp(min=0.0).square()
         bend = bend + 0.14 * moving * (angle - 0.3).sin().clamp(min=0.0)
         hip = pelvis + torch.cat([sign * b["hip_joint"], zero, zero], dim=1)
         knee_out = sign * (0.004 - b["knock_knees"])
@@ -254,7 +254,7 @@ def _skeleton(b: Values, cycle: Tensor, moving: Tensor, u: Tensor, z: Tensor) ->
     sway = 0.012 * moving * cycle.sin() + 0.2 * b["tilt"]
     neck = pelvis + torch.cat([sway, b["trunk"] * lean.cos(), b["trunk"] * lean.sin()], dim=1)
     twist = b["twist"] * moving * (cycle + math.pi).cos()
-    chin = neck + torch.cat([zero, b["neck"] * 0.55, b["head_forward"] + 0.3 * lean * b["neck"]], dim=1)
+    chin = neck + torch.cat([zero, b["neck"] * 0.35, b["head_forward"] + 0.3 * lean * b["neck"]], dim=1)
     head = 0.130 * b["head"]
     body = legs | {"pelvis": pelvis, "neck": neck, "chin": chin}
     body["crown"] = chin + torch.cat([zero, 0.985 * head, zero], dim=1)
