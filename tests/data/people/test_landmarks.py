@@ -71,7 +71,9 @@ def test_average_face_stands_near_the_arcface_template():
         ("jaw", 0.6, 2.5),
         ("brows", 0.4, 1.5),
         ("lids", 0.5, 1.5),
-        ("nose", 0.8, 2.0),
+        ("tip of the nose", 0.5, 1.0),
+        ("ridge of the nose", 0.5, 1.5),
+        ("nostrils", 0.5, 1.5),
         ("lips", 0.5, 2.0),
         ("inner lips", 0.5, 2.0),
     ],
@@ -92,7 +94,7 @@ def _drawn(cache={}) -> dict[str, list[torch.Tensor]]:  # noqa: B006
     """Return the distances of visible points from the features as the picture draws them, in pixels at 112."""
     if cache:
         return cache
-    subjects = torch.arange(60)
+    subjects = torch.arange(52)
     samples = subjects % 9
     # Nothing over the features: what hides them is tested elsewhere.
     bare = {"bald": 1.0, "long_hair": 0.0, "beard": 0.0, "moustache": 0.0, "wears_glasses": 0.0, "stubble": -5.0}
@@ -103,21 +105,33 @@ def _drawn(cache={}) -> dict[str, list[torch.Tensor]]:  # noqa: B006
         patch.setattr("xzoo.data.people.labels.moment", lambda *a, **k: _set(moment(*a, **k), off))
         labels = face_labels(subjects, samples, size=SIZE)
     who, now = _set(person(0, subjects), bare), _set(moment(0, subjects, samples), off)
-    face = surface(who, now, canvas(256, torch.device("cpu")))
-    flat = dict(who, nose_tip=torch.zeros_like(who["nose_tip"]))
-    tip = face.height - surface(flat, now, canvas(256, torch.device("cpu"))).height
+    plain = canvas(256, torch.device("cpu"))
+    face = surface(who, now, plain)
+    tip = face.height - surface(_set(who, {"nose_tip": 0.0}), now, plain).height
+    nose = face.height - surface(_set(who, {"nose_tip": 0.0, "nose_bridge": 0.0}), now, plain).height
+    ridge = ((nose == nose.amax(2, keepdim=True)) & (nose > 1.0)).float()
     grid = pose_grid(now, face.height, SIZE)
     layer = dict(zip(LAYERS, face.layers.unbind(1), strict=True))
     eye = layer["pupils"] + layer["irises"] + layer["scleras"]
     lips = layer["lips"] / 0.9 + layer["mouth"] + layer["teeth"]
     head = 1.0 - layer["clothes"] - layer["neck"] - layer["back_hair"] - (1.0 - face.layers.sum(1))
     colours = torch.stack(
-        [head, layer["brows"], layer["lashes"], eye + layer["lashes"], tip, lips, layer["mouth"] + layer["teeth"]],
+        [
+            head,
+            layer["brows"],
+            layer["lashes"],
+            eye + layer["lashes"],
+            tip,
+            ridge,
+            face.hollows,
+            lips,
+            layer["mouth"] + layer["teeth"],
+        ],
         dim=1,
     )
     seen = torch.nn.functional.grid_sample(colours, grid, padding_mode="border", align_corners=False)
     found: dict[str, list[torch.Tensor]] = {}
-    for points, visible, (skin, brow, lash, lid, nose, mouth, inner) in zip(
+    for points, visible, (skin, brow, lash, lid, top, run, hollow, mouth, inner) in zip(
         labels.points68, labels.visible68, seen, strict=True
     ):
 
@@ -131,7 +145,9 @@ def _drawn(cache={}) -> dict[str, list[torch.Tensor]]:  # noqa: B006
         measure("brows", brow > 0.5 * brow.max(), range(17, 27))
         measure("lids", lash > 0.5, (37, 38, 43, 44))
         measure("lids", _edge(lid > 0.25), (36, 39, 40, 41, 42, 45, 46, 47))
-        measure("nose", nose == nose.max(), [30])
+        measure("tip of the nose", top == top.max(), [30])
+        measure("ridge of the nose", run > 0.2, range(27, 31))
+        measure("nostrils", hollow > 0.5, (32, 34))
         measure("lips", _edge(mouth > 0.5), range(48, 60))
         measure("inner lips", inner > 0.25, range(60, 68))
     cache.update(found)

@@ -120,18 +120,20 @@ def face_labels(
     check(spectrum, size, "house")
     check_numbers(subjects, samples)
     check_view(None, 8, phase, nuisances, len(subjects))
-    device = subjects.device
+    device, count = subjects.device, len(subjects)
     subjects, samples = subjects.long(), samples.to(device).long()
-    later = torch.zeros(len(subjects), device=device) if phase is None else phase.to(device)
+    ahead = torch.zeros(count, device=device) if phase is None else phase.to(device)
+    # Blocks of one size, as in ``faces``: no label depends on its batch.
     chunk = CHUNK if device.type == "cpu" else 1024
+    fill = (0, (-count) % chunk if device.type == "cpu" else 0)
     parts = []
     for some, which, when in zip(
-        torch.split(subjects, chunk), torch.split(samples, chunk), torch.split(later, chunk), strict=True
+        *(torch.split(F.pad(numbers, fill), chunk) for numbers in (subjects, samples, ahead)), strict=True
     ):
         who = person(seed, some)
         now = moment(seed, some, which, phase=None if phase is None else when, nuisances=nuisances)
         parts.append(_label(who, now, shots(seed, some, which, spectrum), spectrum, size))
-    points, seen, box, pose, codes = (torch.cat(column) for column in zip(*parts, strict=True))
+    points, seen, box, pose, codes = (torch.cat(column)[:count] for column in zip(*parts, strict=True))
     return Labels(
         points68=points,
         points54=points[:, list(POINTS54)],
