@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from xzoo import errors
 
-__all__ = ["load", "save"]
+__all__ = ["dumps", "load", "save"]
 
 Array = npt.NDArray[Any]
 
@@ -81,12 +81,17 @@ def load(path: str | Path) -> dict[str, Any]:
     return found
 
 
-def save(path: str | Path, variables: Mapping[str, Any]) -> Path:
-    """Write arrays of numbers, texts, and cells (object arrays or lists) as a MATLAB 5 file."""
+def dumps(variables: Mapping[str, Any]) -> bytes:
+    """Return a MATLAB 5 file of arrays of numbers, texts, and cells (object arrays or lists)."""
     head = b"MATLAB 5.0 MAT-file".ljust(116) + bytes(8) + struct.pack("<H", 0x0100) + b"IM"
+    return head + b"".join(_packed(name, value) for name, value in variables.items())
+
+
+def save(path: str | Path, variables: Mapping[str, Any]) -> Path:
+    """Write what ``dumps`` returns to a file."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(head + b"".join(_packed(name, value) for name, value in variables.items()))
+    target.write_bytes(dumps(variables))
     return target
 
 

@@ -24,6 +24,10 @@ __all__ = ["HOME", "names", "write"]
 
 HOME: dict[str, str] = {
     # name of the layout, which is that of its reader: module in this folder
+    "ijb_mdf": "ijb_mdf",
+    "llcm": "llcm",
+    "regdb": "regdb",
+    "sysu_mm01": "sysu_mm01",
 }
 
 
