@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["contrastive_cosine", "infonce"]
+from xzoo.losses.metric import together
+
+__all__ = ["bicross_nce", "contrastive_cosine", "infonce", "infonce_x", "ntxent", "supcon"]
 
 
 def contrastive_cosine(source: Tensor, target: Tensor, *, labels: Tensor, margin: float = 0.0) -> Tensor:
@@ -49,3 +51,98 @@ def infonce(
     across = scores.logsumexp(1) - partners.logsumexp(1)
     down = scores.logsumexp(0) - partners.logsumexp(0)
     return (across.mean() + down.mean()) / 2
+
+
+def infonce_x(student: Tensor, teacher: Tensor, *, temperature: float = 0.07) -> Tensor:
+    """Pick each row's one partner out of the batch, in both directions.
+
+    ``(CE(S, I) + CE(S^T, I)) / 2`` with ``S = cos(s_i, t_j) / temperature``: :func:`infonce` where
+    every row is a subject of its own (van den Oord et al., arXiv 1807.03748).
+    Gradients reach both sides.
+
+    Args:
+        student: ``[B, D]``; only directions count.
+        teacher: ``[B, D]``, partners row by row.
+        temperature: Divides the cosines.
+    """
+    return infonce(student, teacher, labels=torch.arange(len(student), device=student.device), temperature=temperature)
+
+
+def bicross_nce(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Pick the student's row that belongs to each teacher row, by inner products.
+
+    ``CE(T S^T / temperature, I)``, one direction, no normalisation: the contrast of
+    BiCross' first hop (arXiv 2208.12527, released code). Gradients reach both sides.
+
+    Args:
+        student: ``[B, D]``.
+        teacher: ``[B, D]``, partners row by row.
+        temperature: Divides the inner products.
+    """
+    scores = teacher @ student.T / temperature
+    return F.cross_entropy(scores, torch.arange(len(student), device=student.device))
+
+
+def supcon(
+    student: Tensor,
+    teacher: Tensor | None = None,
+    *,
+    labels: Tensor,
+    target_labels: Tensor | None = None,
+    temperature: float = 0.1,
+) -> Tensor:
+    """Gather each subject's images of every spectrum, away from all others.
+
+    ``mean_i -mean_{p in P(i)} ln(exp(z_i.z_p / t) / sum_{a != i} exp(z_i.z_a / t))`` over rows
+    that have a partner (Khosla et al., Supervised Contrastive Learning, NeurIPS
+    2020, eq. 2). Gradients reach both sides.
+
+    Args:
+        student: ``[B, D]``; only directions count.
+        teacher: ``[M, D]``: further rows of the batch, such as another spectrum; the
+            same tensor given twice counts once.
+        labels: ``[B]``, subjects.
+        target_labels: ``[M]``; the same as ``labels`` if not given.
+        temperature: ``t``.
+    """
+    rows, subjects = together(student, teacher, labels, target_labels)
+    scores, positive, itself = _alike(rows, subjects, temperature)
+    chance = scores - scores.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
+    count = positive.sum(1)
+    values = -(chance * positive).sum(1) / count.clamp(min=1)
+    return values.sum() / (count > 0).sum().clamp(min=1)
+
+
+def ntxent(
+    student: Tensor,
+    teacher: Tensor | None = None,
+    *,
+    labels: Tensor,
+    target_labels: Tensor | None = None,
+    temperature: float = 0.07,
+) -> Tensor:
+    """Tell each pair of a subject from the anchor's strangers.
+
+    ``mean over positive pairs (i, p) of -ln(exp(z_i.z_p / t) / (exp(z_i.z_p / t) + sum_n
+    exp(z_i.z_n / t)))`` (Sohn, NIPS 2016; Chen et al., SimCLR, ICML 2020, for any number of
+    positives). Gradients reach both sides.
+
+    Args:
+        student: ``[B, D]``; only directions count.
+        teacher: ``[M, D]``: further rows of the batch; the same tensor given twice counts once.
+        labels: ``[B]``, subjects.
+        target_labels: ``[M]``; the same as ``labels`` if not given.
+        temperature: ``t``.
+    """
+    rows, subjects = together(student, teacher, labels, target_labels)
+    scores, positive, itself = _alike(rows, subjects, temperature)
+    strangers = scores.masked_fill(positive | itself, -torch.inf).logsumexp(1, keepdim=True)
+    values = torch.logaddexp(scores, strangers.expand_as(scores)) - scores
+    return (values * positive).sum() / positive.sum().clamp(min=1)
+
+
+def _alike(rows: Tensor, subjects: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores, which pairs share a subject, and the diagonal."""
+    unit = F.normalize(rows, dim=1)
+    itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    return unit @ unit.T / temperature, (subjects[:, None] == subjects[None]) & ~itself, itself

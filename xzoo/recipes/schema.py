@@ -104,6 +104,10 @@ class LossTerm(Closed):
         if self.name not in losses.LOSSES:
             close = errors.nearest(self.name, losses.LOSSES) or sorted(losses.LOSSES)[:3]
             raise ValueError(f"no loss {self.name!r}; close: {', '.join(close)}")
+        entry = losses.LOSSES[self.name]
+        if entry.learns or entry.keeps or entry.needs or entry.inputs not in ("embedding", "any"):
+            has = "has state of its own" if entry.learns or entry.keeps else f"compares {entry.inputs}"
+            raise ValueError(f"loss {self.name!r} {has}; a stage gives embeddings to losses without state")
         known = losses.options(self.name)
         for key in self.options:
             if key not in known:

@@ -231,7 +231,12 @@ def _labels(batch: Batch, device: torch.device) -> dict[str, dict[str, Tensor]]:
     """Return the labels that each kind of loss is given."""
     source, target = (torch.from_numpy(side).to(device) for side in (batch.source_subject, batch.target_subject))
     match = {} if batch.same is None else {"labels": torch.from_numpy(batch.same).to(device)}
-    return {"none": {}, "match": match, "subject": {"labels": source, "target_labels": target}}
+    return {
+        "none": {},
+        "match": match,
+        "subject": {"labels": source, "target_labels": target},
+        "class": {"labels": source},
+    }
 
 
 def _only_adapters_in_training_mode(student: nn.Module) -> None:
