@@ -1,0 +1,172 @@
+"""Figures of protocols, against published fixtures, hand-computed cases and slow plain versions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xzoo import errors
+from xzoo.data.manifest import Row
+from xzoo.evaluation.protocols import figures
+from xzoo.evaluation.protocols.schema import Template
+from xzoo.evaluation.protocols.templates import pool, pooled
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def published():
+    """Continue one generator through both fixtures, as their author did."""
+    rng = np.random.RandomState(0)
+    same = np.arange(60) % 6 < 3
+    a = rng.randn(60, 8)
+    b = np.where(same[:, None], a + 0.9 * rng.randn(60, 8), rng.randn(60, 8))
+    probe_subject = rng.randint(0, 10, 20)
+    gallery_subject = np.r_[np.arange(10), rng.randint(0, 10, 10), np.full(20, -100)]
+    centre = rng.randn(10, 8)
+    probe = centre[probe_subject] + 1.2 * rng.randn(20, 8)
+    gallery = np.concatenate([centre[gallery_subject[:20]] + 0.6 * rng.randn(20, 8), rng.randn(20, 8)])
+    return unit(a), unit(b), same, unit(probe), unit(gallery), probe_subject, gallery_subject
+
+
+def test_accuracy_over_folds_is_that_of_the_published_fixture(published):
+    a, b, same, *_ = published
+    mean, std = figures.accuracy(figures.pair_scores(a, b), same, figures.folds(60))
+    assert mean == pytest.approx(0.95, abs=1e-12)
+    assert std == pytest.approx(0.0763762616, abs=1e-10)
+
+
+def test_ranks_in_a_gallery_with_distractors_are_those_of_the_published_fixture(published):
+    *_, probe, gallery, probe_subject, gallery_subject = published
+    found = figures.searches(probe, gallery, probe_subject, gallery_subject)
+    rate = [np.mean((found.rank > 0) & (found.rank <= rank)) for rank in (1, 5, 20)]
+    assert rate == pytest.approx([0.5, 0.8, 0.9], abs=1e-12)
+
+
+def test_folds_of_a_number_that_does_not_divide_start_with_the_longer_ones():
+    assert np.bincount(figures.folds(23))[1:].tolist() == [3, 3, 3, 2, 2, 2, 2, 2, 2, 2]
+
+
+def test_val_takes_its_threshold_from_the_other_folds():
+    # Genuine distances 0.1 and 0.3; the impostor at 0.2 of fold 2 bounds fold 1 to 0.2, of which 0.1 passes.
+    distance = np.array([0.1, 0.3, 1.0, 0.05, 0.1, 0.2])
+    same, fold = np.array([1, 1, 0, 1, 1, 0], bool), np.array([1, 1, 1, 2, 2, 2])
+    mean, std = figures.val(1 - distance / 2, same, fold, 1e-3)
+    assert (mean, std) == pytest.approx((0.75, 0.25))
+
+
+def test_tar_never_exceeds_its_false_accept_rate_and_none_is_told_where_it_cannot_be_shown():
+    genuine, impostor = np.array([0.9, 0.8, 0.5, 0.4]), np.arange(10) / 10.0  # 0.0 ... 0.9
+    assert figures.tar(genuine, impostor, 0.1) == 0.25  # one impostor may pass: above 0.8 only 0.9
+    assert figures.tar(genuine, impostor, 0.2) == 0.5  # above 0.7: 0.9 and 0.8
+    assert figures.tar(genuine, impostor, 0.05) is None
+
+
+def test_nearest_tar_picks_the_nearest_corner_and_of_equal_ones_the_highest():
+    # Corners in falling score: (0, .5) (.25, .5) (.25, 1) (1, 1).
+    genuine, impostor = np.array([0.9, 0.7]), np.array([0.8, 0.6, 0.5, 0.4])
+    assert figures.nearest_tar(genuine, impostor, 0.1) == 0.5
+    assert figures.nearest_tar(genuine, impostor, 0.2) == 1.0
+    assert figures.nearest_tar(genuine, impostor, 0.25) == 1.0
+
+
+def test_auc_and_eer_equal_slow_plain_versions():
+    rng = np.random.default_rng(3)
+    genuine, impostor = rng.normal(1, 1, 60).round(1), rng.normal(0, 1, 80).round(1)  # rounding makes ties
+    plain = np.mean([(g > i) + (g == i) / 2 for g in genuine for i in impostor])
+    assert figures.auc(genuine, impostor) == pytest.approx(plain, abs=1e-12)
+    closest = min((abs(np.mean(genuine < t) - np.mean(impostor >= t)), -t) for t in np.r_[genuine, impostor])
+    t = -closest[1]
+    assert figures.eer(genuine, impostor) == pytest.approx((np.mean(genuine < t) + np.mean(impostor >= t)) / 2)
+
+
+def test_open_set_counts_mates_above_the_threshold_within_the_rank():
+    # Gallery: axes 0 1 2. Probe 0 is found surely, 1 stands behind another, 2 is weak; two without mate reach 0.6, 0.8.
+    gallery = np.eye(4)[:3]
+    probe = unit(np.array([[9, 1, 0, 0.0], [0.7, 0.6, 0, 0], [0, 0, 0.5, 1], [0.6, 0, 0, 0.8], [0.8, 0, 0, 0.6]]))
+    found = figures.searches(probe, gallery, np.array([0, 1, 2, 8, 9]), np.arange(3))
+    assert found.rank.tolist() == [1, 2, 1, 0, 0]
+    assert figures.open_set(found, 1, 0.5)[0] == pytest.approx(1 / 3)  # above 0.6: probe 0; probe 2 has 0.45
+    assert figures.open_set(found, 2, 0.5)[0] == pytest.approx(2 / 3)  # probe 1 at 0.65 within rank 2
+    assert figures.open_set(found, 1, 0.4) == (None, None)
+
+
+def test_truncated_average_precision_divides_by_all_mates():
+    # Mates stand at ranks 1 and 3 of four.
+    gallery = unit(np.array([[1, 0.0], [1, 0.1], [1, 0.5], [0, 1.0]]))
+    args = (np.array([[1, 0.0]]), gallery, np.array([0]), np.array([0, 1, 0, 1]))
+    assert figures.truncated_ap(figures.searches(*args)) == pytest.approx((1 + 2 / 3) / 2)
+    assert figures.truncated_ap(figures.searches(*args, depth=2)) == pytest.approx(1 / 2)
+
+
+def test_searches_leave_out_labels_and_count_ties_against_the_probe():
+    gallery = np.array([[1.0, 0], [1, 0], [0, 1]])
+    query, subject, camera = np.array([[1.0, 0]]), np.array([0]), np.array(["a"])
+    tied = figures.searches(query, gallery, subject, np.array([0, 1, 1]))
+    assert tied.rank.tolist() == [2]
+    alone = figures.searches(query, gallery, subject, np.array([0, 1, 0]), (camera, np.array(["a", "a", "b"])))
+    assert alone.rank.tolist() == [2] and alone.best.tolist() == [0.0]
+    whoever = figures.searches(
+        query, gallery, subject, np.array([0, 1, 0]), (camera, np.array(["b", "a", "b"])), whoever=True
+    )
+    assert whoever.rank.tolist() == [1]
+
+
+@pytest.mark.parametrize("bad", [np.zeros((1, 2)), np.array([[np.nan, 1]])], ids=["zero", "nan"])
+def test_an_embedding_without_direction_is_refused(bad):
+    with pytest.raises(errors.EvaluationError, match="probe embeddings, 1 of 1 unusable"):
+        figures.searches(bad, np.eye(2), np.array([0]), np.arange(2))
+
+
+POOLS = {
+    "mean": ([2.0, 1.0], {}),
+    "mean_normalised": ([0.5, 0.5], {}),
+    "media": ([1.5, 1.5], {}),  # media a holds rows 0 and 1: mean (3, 0); b: (0, 3)
+    "media_normalised": ([0.5, 0.5], {}),
+    "topk_norm": ([1.0, 0.0], {"k": 1}),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_each_rule_of_templates_gives_what_the_formula_says(name):
+    rows = {
+        "mean": [[3, 0], [3, 0], [0, 3]],
+        "mean_normalised": [[4, 0], [0, 1]],
+        "media": [[2, 0], [4, 0], [0, 3]],
+        "media_normalised": [[2, 0], [4, 0], [0, 3]],
+        "topk_norm": [[4, 0], [0, 1]],
+    }[name]
+    expected, further = POOLS[name]
+    media = ["a", "a", "b"][: len(rows)]
+    found = pool(np.array(rows, np.float32), Template(pool=name, **further), media, [None] * len(rows))
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_norm_softmax_weighs_unit_vectors_by_the_exponential_of_their_norm():
+    found = pool(np.array([[2.0, 0], [0, 1]]), Template(pool="norm_softmax"), [None] * 2, [None] * 2)
+    weight = np.exp([2.0, 1.0]) / np.exp([2.0, 1.0]).sum()
+    assert found == pytest.approx(weight)
+
+
+def test_weighted_templates_multiply_by_the_quality_and_refuse_a_row_without():
+    table = np.array([[1.0, 0], [0, 1]])
+    assert pool(table, Template(weighted=True), [None] * 2, [0.5, 1.0]).tolist() == [0.25, 0.5]
+    with pytest.raises(errors.EvaluationError, match="no quality"):
+        pool(table, Template(weighted=True), [None] * 2, [0.5, None])
+
+
+def test_templates_are_formed_by_columns_and_refuse_two_subjects():
+    rows = [Row("a", "ann", "VIS", template="t1"), Row("b", "ann", "VIS", template="t2"), Row("c", "bob", "VIS")]
+    vectors, keys, first = pooled(np.eye(3)[:2], rows[:2], Template(per=["template"]))
+    assert keys == [("t1",), ("t2",)] and [row.path for row in first] == ["a", "b"] and vectors.shape == (2, 3)
+    with pytest.raises(errors.EvaluationError, match="'c' has no template"):
+        pooled(np.eye(3), rows, Template(per=["template"]))
+    with pytest.raises(errors.EvaluationError, match="several subjects"):
+        pooled(np.eye(3), rows, Template(per=["spectrum"]))
+
+
+def test_the_spread_over_repetitions_is_of_the_population_and_unknown_with_one_unknown():
+    means, deviations = figures.spread([{"a": 0.0, "b": None}, {"a": 1.0, "b": 0.5}])
+    assert means == {"a": 0.5, "b": None} and deviations == {"a": 0.5, "b": None}
