@@ -41,7 +41,7 @@ from xzoo.errors import OptionError
 
 __all__ = ["BodyLabels", "bodies", "body_labels"]
 
-_CHUNK = 4
+_CHUNK = 8
 """Bodies drawn at once: larger batches leave the processor's cache and are slower."""
 
 _COARSE = 0.75
@@ -208,7 +208,7 @@ def _label(
     distance: float | None,
 ) -> BodyLabels:
     high, wide = size
-    b, worn, where = people.b, people.worn, people.where
+    where = people.where
 
     def to_pixels(x: Tensor, y: Tensor) -> Tensor:
         across = (x * where.squeeze.view(-1, *[1] * (x.ndim - 1)) * (high / wide) + 0.5) * wide - 0.5
@@ -313,7 +313,7 @@ def _visible(
     size: tuple[int, int],
     points: Tensor,
 ) -> Tensor:
-    """Return which joints nothing hides, ``[B, 17]``: the surface drawn there is no more than a limb in front of them."""
+    """Return which joints nothing hides, ``[B, 17]``: what is drawn there is no more than a limb in front of them."""
     high, wide = size
     inside = (points > -0.5).all(2) & (points[..., 0] < wide - 0.5) & (points[..., 1] < high - 0.5)
     f = frame(p.where, 192, max(16, round(192 * wide / high)), wide / high)

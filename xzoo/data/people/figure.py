@@ -53,7 +53,7 @@ _ROWS = {
 }
 """The share of the picture's height that a part can touch."""
 
-_KNOTS = (-0.34, -0.07, 0.12, 0.42, 0.74, 0.86, 0.945, 1.03, 1.12)
+_KNOTS = (-0.34, -0.07, 0.12, 0.42, 0.74, 0.89, 0.975, 1.06, 1.12)
 """Heights along the trunk, 0 between the hips and 1 at the base of the neck."""
 
 LONG = 0.10
@@ -211,7 +211,7 @@ class _Limb(NamedTuple):
 def _limb(
     f: Frame, rows: slice, a: Tensor, b: Tensor, start: Tensor, end: Tensor, bulge: Tensor | float = 0.0
 ) -> _Limb:
-    """Return a tapered capsule from ``a`` to ``b`` (``[B, 3]``), radii ``[B, 1, 1]``, thicker by ``bulge`` above its middle."""
+    """Return a tapered capsule from ``a`` to ``b`` (``[B, 3]``), radii ``[B, 1, 1]``, thicker above its middle."""
     ax, ay, az = a[:, :, None, None].unbind(1)
     dx, dy, dz = (b - a)[:, :, None, None].unbind(1)
     px, py = f.x - ax, f.y[:, rows] - ay
@@ -380,7 +380,7 @@ def _trunk(s: _Scene) -> None:
     inner = s.dress(local, "inner").expand_as(values)
     values = values.lerp(inner, opened[:, None].expand_as(values))
     depth = (worn["collar"] * 3.2)[:, :, None] * (front > 0).float().mul_(0.75).add_(0.25)
-    throat = ((t.height - 1.0 + depth - 0.9 * around.abs() * depth.clamp(min=0.02) / 0.2 * 0.35) * 30.0).clamp_(
+    throat = ((t.height - 1.05 + depth - 0.9 * around.abs() * depth.clamp(min=0.02) / 0.2 * 0.35) * 30.0).clamp_(
         0.0, 1.0
     )
     values = values.lerp(local, throat[:, None])
@@ -558,16 +558,10 @@ def _neck(s: _Scene) -> None:
     values = s.skin + (0.5 if s.heat else 0.0)
     if not s.heat:
         values = values * (0.80 + 0.12 * (1.0 - limb.along))[:, None]
-    c.put(
-        "neck",
-        rows,
-        limb.mask,
-        values.expand(-1, -1, *limb.mask.shape[1:]),
-        limb.nx,
-        limb.ny * 0.0,
-        limb.deep,
-        0 * limb.nx,
-    )
+    # The throat is behind the chin.
+    deep = limb.deep - s.size(torch.full_like(s.chill, 0.030))
+    flat = torch.zeros_like(limb.nx)
+    c.put("neck", rows, limb.mask, values.expand(-1, -1, *limb.mask.shape[1:]), limb.nx, flat, deep, flat)
 
 
 def _arms(s: _Scene) -> None:
@@ -581,7 +575,7 @@ def _arms(s: _Scene) -> None:
         hand = s.where.hands[:, i]
         thick = s.size(b["arm_thick"])
         covered, long = (reach > 0.1).float(), (reach > 1.0).float()
-        shoulder_radius = thick * 1.08 + 0.5 * loose * covered
+        shoulder_radius = thick * 1.02 + 0.4 * loose * covered
         middle = thick * 0.92 + 0.7 * loose * (reach > 0.9).float()
         up = _limb(c.f, uppers, shoulder, elbow, shoulder_radius, middle, 0.10 * thick)
         low = _limb(c.f, fores, elbow, wrist, middle, thick * 0.62 + 0.75 * loose * long, 0.16 * thick)
@@ -689,7 +683,7 @@ def outline(top: Head, turn: Tensor, y: Tensor) -> _Outline:
     # Below the cheekbones a profile is jaw in front and neck behind.
     jaw = ((y - 22.0) / 30.0).clamp(0.0, 1.0) * side * bare
     left, right = -view + profile.clamp(max=0.0), view + profile.clamp(min=0.0)
-    return _Outline(left + jaw * view * 0.75 * (sine > 0), right - jaw * view * 0.75 * (sine < 0), half, hatted, bare)
+    return _Outline(left + jaw * view * 0.55 * (sine > 0), right - jaw * view * 0.55 * (sine < 0), half, hatted, bare)
 
 
 def head_unit(b: Values, where: Pose) -> Tensor:
@@ -713,13 +707,15 @@ def _head(s: _Scene, top: Head) -> None:
     nz = (1.0 - nx.square()).sqrt_()
     # Where the line of sight meets the head: across its face, and in front or behind.
     across, front = nx * cosine - nz * sine, nx * sine + nz * cosine
-    grid = torch.stack([across * half / (0.5 * SPAN), ((y - TOP) / (0.5 * SPAN) - 1.0).expand_as(across)], dim=3)
+    grid = torch.stack([across.clamp(-0.93, 0.93) * half / (0.5 * SPAN), ((y - TOP) / (0.5 * SPAN) - 1.0).expand_as(across)], dim=3)
     looked = F.grid_sample(top.front, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     share = looked[:, -1:].clamp(min=0.05)
     values = looked[:, :-1] / share
-    rear = ((-front) * 6.0 + 0.5).clamp_(0.0, 1.0)
+    rear = (0.1 - 4.0 * front).clamp_(0.0, 1.0)
     back = top.back.lerp(s.skin, bare[:, None]).lerp(top.hat, hatted[:, None])
-    values = values.lerp(back.expand_as(values), rear[:, None])
+    strands = torch.sin(across * 17.0 + 2.5 * torch.sin(y * 0.11)) * (1.0 - bare)
+    back = back + (0.4 * strands[:, None] if s.heat else 0.10 * strands[:, None] * back)
+    values = values.lerp(back, rear[:, None])
     clear = (looked[:, -1] * 1.3).clamp_(0.0, 1.0)
     mask = mask * torch.maximum(clear, rear)
     deep = chin[:, 2] + unit[:, :, None] * half * nz * 1.1 + 0.01
