@@ -7,6 +7,7 @@ change embeddings without a word, so every image enters the zoo through
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -102,15 +103,16 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     with _decoding(label):
         if file.is_dir():
             raise ImageError(f"cannot read image {label}", why="it is a folder", do="name a file in it")
-        if not file.is_file():
+        packed = _packed(file)
+        if packed is None and not file.is_file():
             raise MissingFile(
                 f"no image file {label}",
                 why="there is no such file",
                 do="check the path; it is seen from " + os.getcwd(),
             )
-        if file.stat().st_size == 0:
+        if packed is None and file.stat().st_size == 0:
             raise ImageError(f"cannot read image {label}", why="the file is empty (0 bytes)")
-        with Image.open(file) as image:
+        with Image.open(file if packed is None else io.BytesIO(packed)) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(
@@ -119,6 +121,15 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
                     do="crop or shrink it first",
                 )
             yield image
+
+
+def _packed(file: Path) -> bytes | None:
+    """Return an image that lies inside a ``.bin`` file of a verification set, by a path like ``lfw.bin/000042``."""
+    if file.parent.suffix != ".bin":
+        return None
+    from xzoo.data.readers.bins import image_bytes, names_image
+
+    return image_bytes(file) if names_image(file) else None
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

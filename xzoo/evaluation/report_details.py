@@ -485,9 +485,12 @@ def versions(device: str | None = None) -> dict[str, str]:
 
 def images_sha256(root: Path, paths: Sequence[str]) -> str:
     """Return one SHA-256 over the names and bytes of images, in order of name, each once."""
+    from xzoo.data.readers.bins import image_bytes, names_image
     from xzoo.hub import sha256_of
 
     digest = hashlib.sha256()
     for path in sorted(set(paths)):
-        digest.update(f"{path}\0{sha256_of(root / path)}\n".encode())
+        file = root / path
+        own = hashlib.sha256(image_bytes(file)).hexdigest() if names_image(file) else sha256_of(file)
+        digest.update(f"{path}\0{own}\n".encode())
     return digest.hexdigest()

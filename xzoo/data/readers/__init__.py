@@ -24,17 +24,34 @@ __all__ = ["HOME", "check", "get", "names", "read"]
 
 HOME: dict[str, str] = {
     # name of the reader: module in this folder
+    "agedb_30_bin": "bins",
+    "calfw": "lfw",
+    "calfw_bin": "bins",
     "casia_nirvis2": "casia_nirvis2",
+    "cfp_fp_bin": "bins",
+    "cplfw": "lfw",
+    "cplfw_bin": "bins",
     "cufsf": "cufsf",
     "gallery_probe": "enrol_probe",
     "ijb_mdf": "ijb_mdf",
+    "ijbb": "ijb",
+    "ijbc": "ijb",
+    "lfw": "lfw",
+    "lfw_bin": "bins",
     "llcm": "llcm",
     "mcxface": "enrol_probe",
     "pairs_list": "pairs_list",
     "polathermal": "enrol_probe",
+    "qmul_survface": "qmul_survface",
     "regdb": "regdb",
+    "rwth_thermal": "thermal_landmarks",
+    "scface": "scface",
+    "sf_tl54": "thermal_landmarks",
     "sysu_mm01": "sysu_mm01",
+    "tfw": "thermal_landmarks",
+    "tinyface": "tinyface",
     "tufts": "tufts",
+    "uccs": "uccs",
 }
 
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import io
 import mmap
-import os
 import pickletools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -201,13 +200,16 @@ def _run(raw: bytes | mmap.mmap, label: str) -> Any:
             elif name not in ("PROTO", "FRAME"):
                 raise _refused(label, position, name)
     except (IndexError, KeyError, TypeError) as fault:
-        raise DataError(f"cannot read {label!r}", why="its pickle is damaged: an instruction lacks its operand") from fault
+        raise DataError(
+            f"cannot read {label!r}", why="its pickle is damaged: an instruction lacks its operand"
+        ) from fault
     raise DataError(f"cannot read {label!r}", why="its pickle ends too early")
 
 
 def _instructions(raw: bytes | mmap.mmap, label: str) -> Iterator[tuple[str, Any, int]]:
     try:
-        for opcode, argument, position in pickletools.genops(io.BytesIO(raw) if isinstance(raw, bytes) else raw):
+        file = cast("IO[bytes]", raw) if isinstance(raw, mmap.mmap) else io.BytesIO(raw)
+        for opcode, argument, position in pickletools.genops(file):
             yield opcode.name, argument, position or 0
     except (ValueError, UnicodeDecodeError, OverflowError, MemoryError) as fault:
         raise DataError(f"cannot read {label!r}", why=f"it is no pickle, or a damaged one: {fault}") from fault
@@ -232,7 +234,7 @@ def _named(name: str, argument: Any, stack: list[Any], label: str, position: int
     if (module, thing) not in _SCALAR | _DTYPE:
         raise DataError(
             f"refused to read {label!r}",
-            why=f"its pickle names {module}.{thing} (byte {position}): loading it would run code of its author's choice",
+            why=f"its pickle names {module}.{thing} (byte {position}): loading it could run any code",
             do="get the file from its owner again, and do not open this one with pickle",
         )
     return _Name(module, thing)
@@ -254,7 +256,11 @@ def _flag(item: Any, raw: bytes | mmap.mmap) -> bool | None:
         return bool(item) if item in (0, 1) else None
     if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], _Described):
         kind, span = item
-        code = bytes(raw[kind.code.start : kind.code.start + kind.code.length]).decode("latin-1") if isinstance(kind.code, _Span) else kind.code
+        code = (
+            bytes(raw[kind.code.start : kind.code.start + kind.code.length]).decode("latin-1")
+            if isinstance(kind.code, _Span)
+            else kind.code
+        )
         if code in _BOOL_TYPES and span.length == 1:
             return bool(raw[span.start])
     return None

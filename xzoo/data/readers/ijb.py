@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,19 +23,20 @@ def _numbers(listing: Listing, path: str, width: int) -> npt.NDArray[np.int64]:
         raise errors.MissingFile(
             f"no file {path!r} in {str(listing.root)!r}", why="the data set's owner ships this list with the images"
         )
-    words = file.read_bytes().split()
     try:
-        values = np.array(words, dtype="S20").astype(np.int64) if words else np.zeros(0, np.int64)
-    except (ValueError, OverflowError) as fault:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy only warns of text among the numbers, and stops there
+            values = np.fromfile(file, dtype=np.int64, sep=" ")
+    except (ValueError, DeprecationWarning) as fault:
         raise errors.DataError(f"list {path!r}", why=f"it holds something other than whole numbers: {fault}") from fault
     if not len(values) or len(values) % width:
         raise errors.DataError(f"list {path!r}", why=f"{len(values)} numbers are no lines of {width}")
     return values.reshape(-1, width)
 
 
-def _media(listing: Listing, name: str, folder: str) -> list[tuple[str, str, str, dict[str, object]]]:
+def _media(listing: Listing, name: str, folder: str) -> list[tuple[str, str, str, dict[str, Any]]]:
     """Return ``(path, template, media, facts)`` of each image, landmarks and score from the file beside it."""
-    found: list[tuple[str, str, str, dict[str, object]]] = []
+    found: list[tuple[str, str, str, dict[str, Any]]] = []
     marks = dict(_marks(listing, f"meta/{name}_name_5pts_score.txt"))
     path = f"meta/{name}_face_tid_mid.txt"
     for where, line in listing.text(path):
@@ -50,8 +54,8 @@ def _media(listing: Listing, name: str, folder: str) -> list[tuple[str, str, str
     return found
 
 
-def _marks(listing: Listing, path: str) -> list[tuple[str, dict[str, object]]]:
-    found: list[tuple[str, dict[str, object]]] = []
+def _marks(listing: Listing, path: str) -> list[tuple[str, dict[str, Any]]]:
+    found: list[tuple[str, dict[str, Any]]] = []
     for where, line in listing.text(path):
         words = line.split()
         try:
@@ -72,8 +76,11 @@ def _verify(listing: Listing, name: str, folder: str) -> None:
     if len(strange := np.setdiff1d(table[:, 2], [0, 1])):
         listing.faults.append(f"meta/{name}_template_pair_label.txt: label {strange[0]}; it is 0 or 1")
     same = table[:, 2] == 1
-    subject = components(zip(*table[same, :2].T.tolist(), strict=True))
-    wrong = [pair for pair in table[~same, :2].tolist() if subject.get(pair[0], -1) == subject.get(pair[1], -2)]
+    subject: dict[int, int] = components(zip(*table[same, :2].T.tolist(), strict=True))
+    known, places = np.unique(table[:, :2], return_inverse=True)
+    places = places.reshape(-1, 2)
+    groups = np.array([subject.get(template, -1 - template) for template in known.tolist()])
+    wrong = table[~same & (groups[places[:, 0]] == groups[places[:, 1]]), :2].tolist()
     for first, second in wrong[:20]:
         listing.faults.append(
             f"meta/{name}_template_pair_label.txt: templates {first} and {second} are an impostor pair and, "
@@ -85,16 +92,17 @@ def _verify(listing: Listing, name: str, folder: str) -> None:
         seen.add(number)
         who = f"t{subject.get(number, template)}"
         listing.add(path, who, "VIS", template=template, media=media, **facts)
-    if len(lost := np.setdiff1d(table[:, :2], list(seen))):
+    if len(lost := np.setdiff1d(known, list(seen))):
         listing.faults.append(f"{len(lost)} templates of pairs have no image, such as {lost[0]}")
-    listing.pairs = Pairs(table[:, 0].astype(str), table[:, 1].astype(str), same)
+    names = np.array([str(template) for template in known.tolist()], object)  # one text a template, however many pairs
+    listing.pairs = Pairs(names[places[:, 0]], names[places[:, 1]], same)
     listing.counts |= {"genuine pairs": int(same.sum()), "impostor pairs": int((~same).sum())}
     listing.notes.append("subjects are named by the first of their templates that a genuine pair joins")
 
 
 def _identify(listing: Listing, name: str, folder: str) -> None:
     """List both galleries and the probes of the 1:N protocol; an image has a row for each part it takes."""
-    images: dict[str, list[tuple[str, str, dict[str, object]]]] = {}
+    images: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     for path, template, media, facts in _media(listing, name, folder):
         images.setdefault(template, []).append((path, media, facts))
     for role, fold, file in (
@@ -137,7 +145,8 @@ def _scan(name: str, published: dict[str, dict[str, int]]) -> Reader:
         "insightface, recognition/arcface_torch/eval_ijbc.py; NIST, IJB-B (Whitelam 2017) and IJB-C (Maze 2018)",
         scan,
         {},
-        f"meta/{name}_face_tid_mid.txt, meta/{name}_template_pair_label.txt, meta/{name}_name_5pts_score.txt, loose_crop/",
+        f"loose_crop/, meta/{name}_face_tid_mid.txt, meta/{name}_name_5pts_score.txt, "
+        f"meta/{name}_template_pair_label.txt (1:1), meta/{name}_1N_*.csv (1:N)",
     )
 
 

@@ -38,11 +38,15 @@ class _Comparisons:
 
     def close(self) -> None:
         """Hand the pairs to the listing."""
-        first, second, same, fold = (np.array(part) for part in zip(*self.found, strict=True)) if self.found else (
-            np.zeros(0, int),
-            np.zeros(0, int),
-            np.zeros(0, bool),
-            np.zeros(0, int),
+        first, second, same, fold = (
+            (np.array(part) for part in zip(*self.found, strict=True))
+            if self.found
+            else (
+                np.zeros(0, int),
+                np.zeros(0, int),
+                np.zeros(0, bool),
+                np.zeros(0, int),
+            )
         )
         self.listing.pairs = Pairs(first, second, same.astype(bool), fold)
         self.listing.counts |= {"pairs": len(self.found), "folds": len(set(fold.tolist()))}
