@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model, pretrained
@@ -14,6 +16,9 @@ from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model,
 @click.option("--probe", default="LWIR", show_default=True, metavar="BAND[:FIRST-LAST]", help="Who is looked for.")
 @click.option("--split", help="Only rows of this split, for instance test.")
 @click.option("--templates", is_flag=True, help="One mean template per gallery subject.")
+@click.option("--protocol", metavar="NAME", help="A named protocol, or a YAML file; MANIFEST may be the set's root.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the set's reader (repeat).")
+@click.option("--repetition", "repetitions", type=int, multiple=True, help="Only this repetition (repeat).")
 @click.option("--report", type=click.Path(file_okay=False), help="Write report.html, .json, .md and a Hub block here.")
 @click.option("--thumbnails", is_flag=True, help="Show the worst errors' images in the report.")
 @pretrained
@@ -28,6 +33,9 @@ def command(
     probe: str,
     split: str | None,
     templates: bool,
+    protocol: str | None,
+    options: tuple[str, ...],
+    repetitions: tuple[int, ...],
     report: str | None,
     thumbnails: bool,
     pretrained: str | None,
@@ -43,6 +51,32 @@ def command(
     if thumbnails and not report:
         raise click.UsageError("--thumbnails are part of a report: name its folder with --report.")
     from xzoo.data.manifest import Manifest
+
+    if protocol is not None:
+        given = click.get_current_context()
+        if chosen := [key for key in ("gallery", "probe", "split", "templates", "report") if _is_given(given, key)]:
+            raise click.UsageError(
+                f"--protocol says who is compared: leave out {', '.join(f'--{key}' for key in chosen)}."
+            )
+        from xzoo.evaluation import run_protocol
+        from xzoo.evaluation.protocols import load
+
+        plan = load(protocol)  # before anything large is fetched
+        source: Manifest | str = data
+        if Path(data).suffix.lower() in (".csv", ".parquet"):
+            source = Manifest.read(data)
+        result = run_protocol(
+            plan,
+            name if name == "pixels" else model(name, pretrained, device=device, allow_licences=allow_licences),
+            source,
+            options=_pairs(options),
+            repetitions=repetitions or None,
+            batch_size=batch or 64,
+        )
+        emit(result.to_dict(), as_json=as_json, text=str(result))
+        return
+    if options or repetitions:
+        raise click.UsageError("--option and --repetition are those of a --protocol.")
     from xzoo.evaluation import evaluate
 
     manifest = Manifest.read(data)  # before anything large is imported or fetched
@@ -61,3 +95,18 @@ def command(
         page = found.write(report, thumbnails=thumbnails)
         facts, text = {**facts, "report": str(page)}, f"{text}\n  report: {page}"
     emit(facts, as_json=as_json, text=text)
+
+
+def _is_given(context: click.Context, key: str) -> bool:
+    return context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, str | int]:
+    """Return ``KEY=VALUE`` words as options; whole numbers as such."""
+    found: dict[str, str | int] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise click.UsageError(f"--option {word!r} is not KEY=VALUE.")
+        found[key] = int(value) if value.isdigit() else value
+    return found
