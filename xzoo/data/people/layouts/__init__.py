@@ -27,7 +27,11 @@ HOME: dict[str, str] = {
     "ijb_mdf": "ijb_mdf",
     "llcm": "llcm",
     "regdb": "regdb",
+    "scface": "scface",
+    "sf_tl54": "sf_tl54",
     "sysu_mm01": "sysu_mm01",
+    "tfw": "tfw",
+    "tinyface": "tinyface",
 }
 
 
