@@ -271,6 +271,8 @@ def check(
     numbers = torch.empty(rows, dtype=torch.long, device="meta")
     given = {} if entry.labels == "none" else {"labels": numbers}
     given |= dict.fromkeys(entry.needs, numbers)
+    if entry.labels == "subject" and isinstance(theirs, torch.Tensor):
+        given["target_labels"] = torch.empty(theirs.shape[0], dtype=torch.long, device="meta")
     try:
         if isinstance(loss, nn.Module):
             prepare: Any = getattr(loss, "prepare")  # noqa: B009 - every module of the registry has it

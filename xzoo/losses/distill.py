@@ -40,7 +40,7 @@ def mse(
     of Bridge Distillation. No gradient reaches the teacher.
 
     Args:
-        student: Any shape, batch first.
+        student: ``[B, ...]``.
         teacher: The same shape.
         reduction: How entries and images are joined.
         space: ``unit`` compares directions, normalised over the second axis.

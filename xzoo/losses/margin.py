@@ -209,7 +209,12 @@ def _piece(
 
 
 class ArcFace(MarginHead):
-    """Classify with an angle added to the right class: :func:`arcface`.
+    """Classify with an angle added to the right class.
+
+    Cross entropy of ``scale cos(theta_y + margin)`` among ``scale cos theta_k``: :func:`arcface`
+    (Deng et al., ArcFace, CVPR 2019, eq. 3).
+    ``head(embeddings, labels=classes)`` with ``[B, D]`` and ``[B]``; ``norms=`` ``[B]`` where the
+    embeddings were already brought to unit length.
 
     Args:
         classes: Identities of the training set.
@@ -251,7 +256,12 @@ class ArcFace(MarginHead):
 
 
 class CosFace(MarginHead):
-    """Classify with a margin taken off the right class's cosine: :func:`cosface`.
+    """Classify with a margin taken off the right class's cosine.
+
+    Cross entropy of ``scale (cos theta_y - margin)`` among ``scale cos theta_k``: :func:`cosface`
+    (Wang et al., CosFace, CVPR 2018, eq. 4).
+    ``head(embeddings, labels=classes)`` with ``[B, D]`` and ``[B]``; ``norms=`` ``[B]`` where the
+    embeddings were already brought to unit length.
 
     Args:
         classes: Identities of the training set.
@@ -293,11 +303,15 @@ class CosFace(MarginHead):
 
 
 class AdaFace(MarginHead):
-    """Classify with a margin that follows image quality, read off the feature's length: :func:`adaface`.
+    """Classify with a margin that follows image quality, read off the feature's length.
 
+    Cross entropy with the right class's cosine as :func:`adaface` changes it (Kim, Jain
+    and Liu, AdaFace, CVPR 2022, eq. 6 and 7), where
     ``k = clip(h (n - mean) / (std + 1e-3), -1, 1)``, ``n`` the feature length clipped to [0.001,
     100], ``mean`` and ``std`` running statistics that take each training batch in before
     it is used (std unbiased). They start at 20 and 100.
+    ``head(embeddings, labels=classes)`` with ``[B, D]`` and ``[B]``; ``norms=`` ``[B]`` where the
+    embeddings were already brought to unit length.
 
     Args:
         classes: Identities of the training set.
@@ -361,8 +375,10 @@ class AdaFace(MarginHead):
 class SubCentre(ArcFace):
     """Classify against several centres a class, so that wrong labels find one of their own.
 
-    :func:`arcface` of the largest cosine of a class's centres (Deng et al., Sub-center
-    ArcFace, ECCV 2020, section 3.2).
+    :func:`arcface` of ``max_k cos theta_yk``, the largest cosine of a class's centres (Deng
+    et al., Sub-center ArcFace, ECCV 2020, section 3.2).
+    ``head(embeddings, labels=classes)`` with ``[B, D]`` and ``[B]``; ``norms=`` ``[B]`` where the
+    embeddings were already brought to unit length.
 
     Args:
         classes: Identities of the training set.

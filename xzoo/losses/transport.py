@@ -86,7 +86,7 @@ class WcordGlobal(Memory):
     a memory of the teacher, as in CRD. The published critic, weights and memory
     are not known; this is re-implemented from the abstract and recalled
     formulas (Chen et al., CVPR 2021) and no figure of the paper is claimed.
-    ``loss(student, teacher, indices=rows)``.
+    ``loss(student, teacher, indices=rows)`` with ``[B, ...]`` features and ``[B]`` row numbers.
 
     Args:
         num_samples: Images of the training set.
