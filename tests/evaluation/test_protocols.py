@@ -472,3 +472,21 @@ def test_the_command_line_reads_a_set_and_runs_a_protocol(tmp_path, capfd):
     ):
         assert main([*call, *further]) == 2
         assert said in capfd.readouterr().err
+
+
+def test_the_command_line_checks_a_set_against_what_is_published(tmp_path, capfd):
+    root = lay("regdb", tmp_path / "set", subjects=4, samples=2)
+    assert main(["data", "check", str(root), "--reader", "regdb", "--json"]) == 1
+    told = capfd.readouterr()
+    facts = json.loads(told.out)
+    assert facts["differences"]["images"] == [16, 8240] and facts["missing"] == []
+    assert "6 counts differ" in told.err
+    assert main(["data", "check", str(root), "--reader", "regdp"]) == 1
+    assert "exists: regdb" in capfd.readouterr().err
+
+
+def test_generated_people_take_the_layout_of_a_set_and_run_through_its_protocol(tmp_path, capfd):
+    call = ["data", "layout", "llcm", str(tmp_path / "mini"), "--subjects", "3", "--option", "cameras=2"]
+    assert main([*call, "--option", "samples=1"]) == 0
+    assert main(["evaluate", "pixels", "--data", str(tmp_path / "mini"), "--protocol", "llcm.A.v2i", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out.split("\n", 1)[1])["repetitions"][0]["counts"]["probe images"] == 2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from xzoo.cli.shared import as_json, emit, lines
+from xzoo.cli.shared import as_json, emit, lines, reader_options, settings
 from xzoo.cli.shared import device as shared_device
 from xzoo.errors import DataError, OptionError, problems
 
@@ -17,9 +19,21 @@ def command() -> None:
 @command.command()
 @click.argument("manifest")
 @click.option("--deep", is_flag=True, help="Also decode every image, and report images with equal bytes.")
+@click.option(
+    "--reader", metavar="NAME", help="MANIFEST is the root of a data set as its owner ships it: llcm, regdb ..."
+)
+@reader_options
 @as_json
-def check(manifest: str, deep: bool, as_json: bool) -> None:
-    """Check MANIFEST (csv, parquet or folder): every fault at once, with its row."""
+def check(manifest: str, deep: bool, reader: str | None, options: tuple[str, ...], as_json: bool) -> None:
+    """Check MANIFEST (csv, parquet or folder): every fault at once, with its row.
+
+    With --reader: counts beside the published ones, missing and unreadable files.
+    """
+    if reader is not None:
+        _check_set(reader, manifest, deep, settings(options), as_json)
+        return
+    if options:
+        raise click.UsageError("--option is one of a --reader.")
     from xzoo.data.manifest import Manifest
 
     found = Manifest.check(manifest, deep=deep)
@@ -40,6 +54,43 @@ def check(manifest: str, deep: bool, as_json: bool) -> None:
             why=problems(found.problems, limit=len(found.problems)),
             do="mend the rows above and check it again",
         )
+
+
+def _check_set(reader: str, root: str, deep: bool, options: dict[str, str | int], as_json: bool) -> None:
+    from xzoo.data import readers
+
+    found = readers.check(reader, root, deep=deep, **options)
+    emit(found.to_dict(), as_json=as_json, text=str(found))
+    if not found.ok:
+        raise DataError(
+            f"{reader} in {root!r} is not whole",
+            why=f"{len(found.differences)} counts differ from the published ones; {len(found.missing)} files are "
+            f"missing, {len(found.unreadable)} cannot be read; the lists have {len(found.faults)} faults",
+            do="see above",
+        )
+
+
+@command.command()
+@click.argument("name")
+@click.argument("folder", metavar="OUT", type=click.Path(file_okay=True))
+@click.option("--subjects", type=click.IntRange(1, 1_000_000), default=8, show_default=True, help="How many people.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The world.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the layout (repeat).")
+@as_json
+def layout(name: str, folder: str, subjects: int, seed: int, options: tuple[str, ...], as_json: bool) -> None:
+    """Fill OUT with generated people in the folders and files of data set NAME.
+
+    \b
+    xzoo data layout llcm mini --subjects 9 --option cameras=3
+    xzoo evaluate pixels --data mini --protocol llcm.A.v2i
+    """  # noqa: D301  (\\b tells click to keep the lines)
+    from xzoo.data.people import layouts
+
+    further: dict[str, Any] = settings(options)
+    if stray := further.keys() & {"draw", "progress"}:
+        raise OptionError(f"option {stray.pop()!r} of layout {name!r}", why="it is one of the library alone")
+    root = layouts.write(name, folder, subjects=subjects, seed=seed, **further)
+    emit({"layout": name, "folder": str(root)}, as_json=as_json, text=f"{name} in {root}")
 
 
 class _Several(click.Command):

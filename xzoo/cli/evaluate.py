@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model, pretrained
+from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model, pretrained, reader_options, settings
 
 
 @click.command()
@@ -17,7 +17,7 @@ from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model,
 @click.option("--split", help="Only rows of this split, for instance test.")
 @click.option("--templates", is_flag=True, help="One mean template per gallery subject.")
 @click.option("--protocol", metavar="NAME", help="A named protocol, or a YAML file; MANIFEST may be the set's root.")
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the set's reader (repeat).")
+@reader_options
 @click.option("--repetition", "repetitions", type=int, multiple=True, help="Only this repetition (repeat).")
 @click.option("--report", type=click.Path(file_okay=False), help="Write report.html, .json, .md and a Hub block here.")
 @click.option("--thumbnails", is_flag=True, help="Show the worst errors' images in the report.")
@@ -69,7 +69,7 @@ def command(
             plan,
             name if name == "pixels" else model(name, pretrained, device=device, allow_licences=allow_licences),
             source,
-            options=_pairs(options),
+            options=settings(options),
             repetitions=repetitions or None,
             batch_size=batch or 64,
         )
@@ -99,14 +99,3 @@ def command(
 
 def _is_given(context: click.Context, key: str) -> bool:
     return context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE
-
-
-def _pairs(words: tuple[str, ...]) -> dict[str, str | int]:
-    """Return ``KEY=VALUE`` words as options; whole numbers as such."""
-    found: dict[str, str | int] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not key or not equals:
-            raise click.UsageError(f"--option {word!r} is not KEY=VALUE.")
-        found[key] = int(value) if value.isdigit() else value
-    return found

@@ -28,7 +28,21 @@ licences = click.option(
 )
 device = click.option("--device", help="cpu, cuda, cuda:1, mps ... Default: cpu.")
 batch = click.option("--batch", type=click.IntRange(min=1), help="Images (evaluate, embed) or pairs (finetune) a step.")
+reader_options = click.option(
+    "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the data set's reader (repeat)."
+)
 data = click.option("--data", required=True, metavar="MANIFEST", help="A csv, a parquet or a folder.")
+
+
+def settings(words: Sequence[str]) -> dict[str, str | int]:
+    """Return ``KEY=VALUE`` words as options; whole numbers as such."""
+    found: dict[str, str | int] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise click.UsageError(f"--option {word!r} is not KEY=VALUE.")
+        found[key] = int(value) if value.isdigit() else value
+    return found
 
 
 def emit(facts: Mapping[str, object] | Sequence[object], *, as_json: bool, text: str) -> None:
