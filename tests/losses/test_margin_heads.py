@@ -125,6 +125,24 @@ def test_a_head_across_processes_needs_them() -> None:
         losses.create("arcface", classes=3, across=True)
 
 
+def test_shards_never_keep_the_logits_of_all_classes_for_the_backward_pass() -> None:
+    def kept(shards: int) -> int:
+        made, sizes = head("arcface", classes=4000, shards=shards), []
+
+        def note(x: Tensor) -> Tensor:
+            sizes.append(x.numel())
+            return x
+
+        rows = noise(64, 5).requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+            value = made(rows, labels=torch.arange(64))
+        value.backward()
+        return max(sizes)
+
+    assert kept(1) >= 64 * 4000
+    assert kept(20) <= 4000 * 5
+
+
 def _worker(rank: int, size: int, port: int, folder: str) -> None:
     from torch import distributed as dist
 

@@ -182,3 +182,19 @@ def test_shapes_that_do_not_fit_are_refused_before_anything_runs(
 )
 def test_shapes_that_an_adapter_or_the_loss_itself_joins_are_accepted(name: str, student: Any, teacher: Any) -> None:
     losses.check(name, student, teacher)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_is_near_the_value_in_float64(name: str) -> None:
+    student, teacher, given = example(name)
+    loss = losses.create(name, **REQUIRED.get(name, {}))
+    again: Any = copy.deepcopy(loss)
+    wanted = loss(student.double(), teacher.double(), **given).item()
+    student.requires_grad_()
+    if isinstance(again, nn.Module):
+        again.prepare(student, teacher)  # type: ignore[operator]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = again(student, teacher, **given)
+    (gradient,) = torch.autograd.grad(value, student)
+    assert value.item() == pytest.approx(wanted, rel=0.1, abs=1e-3)
+    assert torch.isfinite(gradient).all()

@@ -111,6 +111,8 @@ def test_the_smallest_recipe_is_enough() -> None:
         pytest.param(small(steps=1.5), "integer", id="half a step"),
         pytest.param(small(losses=[]), "there is no loss", id="no loss"),
         pytest.param(small(losses=[{**NCE, "name": "infonec"}]), "close: infonce", id="unknown loss"),
+        pytest.param(small(losses=[{**NCE, "name": "crd"}]), "'crd' has state of its own", id="loss with state"),
+        pytest.param(small(losses=[{**NCE, "name": "dkd"}]), "'dkd' compares logits", id="loss of logits"),
         pytest.param(small(losses=[{**NCE, "name": "torch.nn.MSELoss"}]), "no loss", id="a dotted path is no name"),
         pytest.param(small(losses=[{**NCE, "options": {"temprature": 1}}]), "close: temperature", id="unknown option"),
         pytest.param(small(losses=[{**NCE, "on": ["student.source"]}]), "stages[0].losses[0].on", id="one of two"),

@@ -141,7 +141,7 @@ class Crd(Memory):
         """Return the student's and the teacher's side of the loss, from unit vectors ``[B, width]``."""
         parts, z = [], self.get_buffer("z")
         for side, (rows, memory) in enumerate(((ours, "teacher_memory"), (theirs, "student_memory"))):
-            near = self.get_buffer(memory).clone()[columns]
+            near = self.get_buffer(memory)[columns]
             raw = (torch.einsum("bmd,bd->bm", near, rows) / self.temperature).exp()
             if not z.is_meta and z[side] == 0:
                 z[side] = partition(raw, self.num_samples)

@@ -134,7 +134,7 @@ class MarginHead(Learned, ABC):
             with torch.no_grad():
                 change = self.target(plain, quality) - plain
             harder = plain + change
-        return self.scale * cosines.scatter(1, place, torch.where(inside, harder, plain)[:, None])
+        return self.scale * cosines.scatter(1, place, torch.where(inside, harder, plain)[:, None].to(cosines.dtype))
 
     def logits(self, student: Tensor, *, labels: Tensor, norms: Tensor | None = None) -> Tensor:
         """Return the logits ``[B, C]`` that the cross entropy is taken of.

@@ -48,7 +48,8 @@ def coral_mean(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _squared_distances(rows: Tensor) -> Tensor:
-    return (rows[:, None] - rows[None]).square().sum(2)
+    lengths = rows.square().sum(1)
+    return (lengths[:, None] + lengths[None] - 2 * rows @ rows.T).clamp(min=0)
 
 
 def mmd(student: Tensor, teacher: Tensor, *, kernels: int = 5, factor: float = 2.0) -> Tensor:

@@ -120,7 +120,8 @@ def ird(student: Tensor, teacher: Tensor, *, temperature: float = 0.2) -> Tensor
     scores = []
     for rows in (student, teacher.detach()):
         unit = F.normalize(rows, dim=1)
-        scores.append((unit @ unit.T / temperature).masked_fill(diagonal, torch.finfo(rows.dtype).min))
+        alike = unit @ unit.T / temperature
+        scores.append(alike.masked_fill(diagonal, torch.finfo(alike.dtype).min))
     ours, theirs = scores
     chance = F.log_softmax(ours, 1).masked_fill(diagonal, 0)
     return -(F.softmax(theirs, 1) * chance).sum(1).mean()

@@ -124,7 +124,7 @@ class WcordGlobal(Memory):
         ours = F.normalize(self.student_embed(student.flatten(1)), dim=1)
         theirs = F.normalize(self.teacher_embed(teacher.detach().flatten(1)), dim=1)
         columns = (self.draw(indices) if drawn is None else drawn)[:, 1:]
-        others = self.get_buffer("teacher_memory").clone()[columns]
+        others = self.get_buffer("teacher_memory")[columns]
         again = ours[:, None].expand(-1, others.shape[1], -1)
         # One call, so that the power iteration of the spectral norm moves once.
         pairs = torch.cat([torch.cat([theirs[:, None], others], 1), torch.cat([ours[:, None], again], 1)], 2)
