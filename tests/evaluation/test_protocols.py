@@ -15,6 +15,7 @@ from xzoo.data import readers
 from xzoo.data.manifest import Manifest, Pairs, Row
 from xzoo.data.people import layouts
 from xzoo.evaluation import protocols, run_protocol
+from xzoo.evaluation.protocols.runner import chosen
 from xzoo.evaluation.protocols.schema import Protocol, parse_figure
 
 
@@ -490,3 +491,63 @@ def test_generated_people_take_the_layout_of_a_set_and_run_through_its_protocol(
     assert main([*call, "--option", "samples=1"]) == 0
     assert main(["evaluate", "pixels", "--data", str(tmp_path / "mini"), "--protocol", "llcm.A.v2i", "--json"]) == 0
     assert json.loads(capfd.readouterr().out.split("\n", 1)[1])["repetitions"][0]["counts"]["probe images"] == 2
+
+
+# --- the same figures by a slow, obvious version -----------------------------------------------
+
+
+def plain(query, gallery, rows_q, rows_g, left_out, subjects):
+    """Rank one probe after the other with plain lists; return rank-1, rank-5, mAP and mINP."""
+    found = []
+    for q, row in zip(query, rows_q, strict=True):
+        kept = [k for k, other in enumerate(rows_g) if not left_out(row, other)]
+        kept.sort(key=lambda k: -float(np.dot(q, gallery[k]) / np.linalg.norm(q) / np.linalg.norm(gallery[k])))
+        names = [rows_g[k].subject for k in kept]
+        places = [place for place, name in enumerate(names, start=1) if name == row.subject]
+        if not places:
+            continue
+        counted = list(dict.fromkeys(names)) if subjects else names
+        rank = counted.index(row.subject) + 1
+        precision = np.mean([hit / place for hit, place in enumerate(places, start=1)])
+        found.append((rank <= 1, rank <= 5, precision, len(places) / places[-1]))
+    return np.mean(found, axis=0)
+
+
+def same_camera(row, other):
+    return row.subject == other.subject and row.camera == other.camera
+
+
+def same_place(row, other):
+    return row.camera == "3" and other.camera == "2"
+
+
+PLAIN = {
+    "llcm.A.v2i": (same_camera, True),
+    "llcm.A.i2v": (same_camera, True),
+    "llcm.B": (same_camera, True),
+    "llcm.C.i2v": (lambda row, other: False, True),
+    "sysu_mm01.agw.all.1": (same_place, True),
+    "sysu_mm01.official.indoor.10": (same_place, True),
+    "regdb.t2v": (lambda row, other: False, False),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_figures_equal_those_of_plain_lists(name, tmp_path):
+    left_out, subjects = PLAIN[name]
+    plan = protocols.load(name)
+    options = {"llcm": {"subjects": 14, "test": 12, "cameras": 4}, "sysu_mm01": {"subjects": 14, "test": 10}}
+    root = lay(plan.reader, tmp_path / "set", **options.get(plan.reader, {"subjects": 20, "samples": 2}))
+    manifest = readers.read(plan.reader, root, **plan.options)
+    rng = np.random.default_rng(1)
+    noise, person = rng.normal(size=(len(manifest), 12)), rng.normal(size=(len(manifest.subjects), 12))
+    vectors = (0.5 * person[manifest.labels] + noise).astype(np.float64)
+    numbers = list(plan.repetitions.numbers)[:2]
+    result = run_protocol(plan, vectors, manifest, repetitions=numbers)
+    for one in result.repetitions:
+        gallery, probe = (chosen(manifest, side, one.number) for side in (plan.gallery, plan.probe))
+        rows_q, rows_g = ([manifest.rows[place] for place in side] for side in (probe, gallery))
+        expected = plain(vectors[probe], vectors[gallery], rows_q, rows_g, left_out, subjects)
+        found = [one.figures[key] for key in ("rank1", "rank5", "map", "minp")]
+        assert found == pytest.approx(expected.tolist(), abs=1e-9)
+        assert 0 < found[0] < 1
