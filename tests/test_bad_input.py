@@ -34,6 +34,7 @@ from xzoo import adapters, cli, errors, hub, losses, recipes
 from xzoo.adapters import LoraOptions
 from xzoo.cards.schema import parse_card
 from xzoo.catalog import plugin_tools, registry
+from xzoo.data import SyntheticPeople, people
 from xzoo.data.images import load_raw, read_image
 from xzoo.data.manifest import Manifest
 from xzoo.data.preprocess import Preprocess
@@ -1385,9 +1386,50 @@ PLUGINS = [
     ),
 ]
 
+GENERATED = [
+    row(
+        "a set of nobody",
+        OptionError,
+        lambda w: call(people.write, w.folder / "new", subjects=0),
+        "subjects=0",
+    ),
+    row(
+        "a set of a band that nobody draws",
+        OptionError,
+        lambda w: call(people.write, w.folder / "new", spectra=["UV"]),
+        "'UV'",
+        "VIS",
+    ),
+    row("a set of specks", OptionError, lambda w: call(people.write, w.folder / "new", size=3), "size=3"),
+    row("a set over something else", OptionError, lambda w: call(people.write, w.people().parent), "holds something"),
+    row(
+        "a set on a full disk",
+        DiskFull,
+        lambda w: after(
+            w.monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})()),
+            call(people.write, w.folder / "new", subjects=2),
+        ),
+        "the disk is full",
+    ),
+    row("a stream of nobody", OptionError, lambda w: call(SyntheticPeople, subjects=0), "subjects=0"),
+    row(
+        "a stream at no distance",
+        OptionError,
+        lambda w: call(SyntheticPeople, domains=["LWIR-far"]),
+        "LWIR-far",
+        "500m",
+    ),
+    row(
+        "a stream that goes on from another",
+        RunError,
+        lambda w: call(SyntheticPeople().load_state_dict, SyntheticPeople(seed=1).state_dict()),
+        "seed was 1, is 0",
+    ),
+]
+
 TABLE = [
     *(NAMES + OPTIONS + WEIGHTS + LICENCES + PLACES + IMAGES + ADAPTERS + DATA + EVALUATION + TRAINING),
-    *(RECIPES + RUNS + CARDS + PLUGINS),
+    *(RECIPES + RUNS + CARDS + PLUGINS + GENERATED),
 ]
 
 # A word left in braces is an f-string without its f; YAML in braces has a space or a colon in it.
@@ -1561,6 +1603,11 @@ COMMANDS = [
     ),
     ("a namespace that is ours", 1, lambda w: ["plugin", "new", "here", "local"], "PluginError", "'local'"),
     ("a folder that is no plugin", 1, lambda w: ["plugin", "build", w.folder], "PluginError", "xzoo.yaml"),
+    ("a set of nobody", 2, lambda w: ["data", "synth", "new", "--subjects", 0], "UsageError", "--subjects"),
+    ("a set in no band", 2, lambda w: ["data", "synth", "new", "--domains", "VIS", "UV"], "OptionError", "'UV'"),
+    ("a set of specks", 2, lambda w: ["data", "synth", "new", "--size", 3], "OptionError", "size=3"),
+    ("a set over something else", 2, lambda w: ["data", "synth", w.people().parent], "OptionError", "holds something"),
+    ("a set inside a file", 2, lambda w: ["data", "synth", w.file("note") / "x"], "OptionError", "note"),
     ("a demo of nobody", 2, lambda w: ["demo", "--people", 2], "UsageError", "--people"),
 ]
 

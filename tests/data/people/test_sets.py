@@ -19,6 +19,7 @@ from PIL import Image
 
 from xzoo.data import Manifest, people
 from xzoo.data.people import domains, files
+from xzoo.data.people.bodies import bodies, body_labels
 from xzoo.data.people.labels import face_labels
 from xzoo.errors import DiskFull, OptionError, RunError
 
@@ -161,6 +162,39 @@ def test_counts_of_the_sensor_are_kept_to_the_last_bit(tmp_path, bits, most):
     with Image.open(tmp_path / "p" / "p00001" / "VIS" / "000.png") as image:
         assert image.mode == "RGB"
     assert len(Manifest.check(tmp_path / "p", deep=True).problems) == 0
+
+
+def test_faces_and_bodies_of_one_moment_lie_side_by_side(tmp_path):
+    options = {"spectra": ["LWIR-30m"], "subjects": 2, "samples": 1, "size": 32, "body_size": (96, 32), "seed": 3}
+    manifest = people.write(tmp_path / "p", kind="both", labels=True, progress=False, **options)
+    assert [row["path"] for row in table(manifest)] == [
+        f"p0000{who}/LWIR-30m/000-{kind}.png" for who in (0, 1) for kind in ("face", "body")
+    ]
+    who, moment = torch.tensor([1]), torch.tensor([1000 * (1 + 5 * 30)])
+    drawn = bodies(who, moment, "LWIR", size=(96, 32), seed=3, distance=30)
+    with Image.open(tmp_path / "p" / "p00001/LWIR-30m/000-body.png") as image:
+        assert np.array_equal(np.asarray(image), drawn[0, 0].numpy())
+    lines = [json.loads(line) for line in (tmp_path / "p" / "labels.jsonl").read_text().splitlines()]
+    face, body = lines[2:]
+    known = body_labels(who, moment, spectrum="LWIR", size=(96, 32), seed=3, distance=30)
+    for name in ("torso_box", "lower_body_box", "keypoints", "distance"):
+        assert np.allclose(body[name], getattr(known, name)[0], atol=0.006), name
+    assert body["groups"] == face["groups"]
+    row = table(manifest)[3]
+    x, y, width, height = map(int, row["body_box"].split(","))
+    assert 0 <= x < x + width <= 32
+    assert 0 <= y < y + height <= 96
+    assert row["landmarks"] == ""
+    assert len(Manifest.read(manifest)) == 4
+
+
+def test_a_set_of_bodies_alone_has_plain_names(tmp_path):
+    manifest = people.write(
+        tmp_path / "p", kind="body", subjects=2, samples=1, spectra="NIR", body_size=(64, 32), progress=False
+    )
+    assert [row["path"] for row in table(manifest)] == ["p00000/NIR/000.png", "p00001/NIR/000.png"]
+    with Image.open(tmp_path / "p" / "p00000/NIR/000.png") as image:
+        assert image.size == (32, 64)
 
 
 def test_a_set_of_many_subjects_is_planned_in_pieces_of_one_size():

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from xzoo.catalog.names import SPECTRA
 from xzoo.data import SyntheticPeople, people
 from xzoo.data.people import domains
+from xzoo.data.people.bodies import bodies, body_labels
 from xzoo.data.people.labels import face_labels
 from xzoo.data.people.stream import _shuffled
 from xzoo.errors import OptionError, RunError
@@ -73,6 +74,20 @@ def test_a_batch_is_what_the_generator_draws_and_says():
         assert known.groups["age"][0] == batch["labels"]["groups"]["age"][row]
         assert SPECTRA[batch["spectrum"][row]] == spectrum
         assert batch["session"][row] == known.session[0]
+
+
+def test_faces_and_bodies_of_one_moment_come_together():
+    data = stream(kind="both", body_size=(96, 32), batch_size=4, labels=True)
+    batch = data.batch(0)
+    assert batch["images"].shape == (4, 3, 32, 32)
+    assert batch["bodies"].shape == (4, 3, 96, 32)
+    row = int((batch["domain"] == 1).nonzero()[0])
+    who, when = batch["subject"][row : row + 1], batch["sample"][row : row + 1]
+    assert torch.equal(bodies(who, when, "LWIR", size=(96, 32), distance=500)[0], batch["bodies"][row])
+    known = body_labels(who, when, spectrum="LWIR", size=(96, 32), distance=500)
+    assert torch.allclose(known.keypoints[0], batch["body_labels"]["keypoints"][row], atol=1e-3)
+    alone = stream(kind="body", body_size=(96, 32), batch_size=4).batch(0)
+    assert torch.equal(alone["images"], batch["bodies"])
 
 
 def test_a_stream_and_a_folder_show_the_same_people(tmp_path):

@@ -227,15 +227,16 @@ def label(
     phase: Tensor | None = None,
 ) -> dict[str, Any]:
     """Return what is known about pictures: tensors ``[B, ...]`` by name, and ``groups``, lists of words by name."""
-    if kind == "body":
-        from xzoo.data.people.bodies import body_labels
+    from xzoo.data.people.labels import face_labels
 
-        known: Any = body_labels(subjects, samples, spectrum=domain.spectrum, size=body_size, seed=seed, phase=phase)
-    else:
-        from xzoo.data.people.labels import face_labels
+    view: dict[str, Any] = {"spectrum": domain.spectrum, "seed": seed, "phase": phase}
+    if kind == "face":
+        return face_labels(subjects, samples, size=size, **view)._asdict()
+    from xzoo.data.people.bodies import body_labels
 
-        known = face_labels(subjects, samples, spectrum=domain.spectrum, size=size, seed=seed, phase=phase)
-    return {name: value for name, value in known._asdict().items() if value is not None}
+    known = body_labels(subjects, samples, size=body_size, distance=domain.distance, **view)._asdict()
+    # The groups are those of the person, so a small face tells them.
+    return {**known, "groups": face_labels(subjects, samples, size=32, **view).groups}
 
 
 def rows(known: dict[str, Any], count: int) -> list[dict[str, Any]]:
