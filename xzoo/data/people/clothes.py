@@ -167,7 +167,8 @@ def _grey(worn: Values, name: str, spectrum: str) -> Tensor:
         # Carbon black stays dark; other dyes leave a trace.
         base = (0.66 + 0.09 * fibre - leather).clamp(0.35, 0.9)
         base = base + 0.10 * (dye - 0.35)
-        solid = worn["black_dye"] * (dye < 0.2).float() if name in ("top", "lower", "shoes", "bag") else 0.0 * dye
+        main = "colour_top" if name.startswith("top") else colour
+        solid = worn["black_dye"] * (worn[main].mean(1, keepdim=True) < 0.2) * (name not in ("inner", "belt"))
         return base * (1.0 - 0.72 * solid)
     base = (0.50 + 0.09 * fibre - leather).clamp(0.2, 0.75) + 0.02 * (dye - 0.35)
     return base * (1.0 - 0.45 * worn["damp"].clamp(max=1.0))

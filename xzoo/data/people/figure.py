@@ -526,7 +526,7 @@ def _bag(s: _Scene) -> None:
     none = torch.zeros_like(scale)
     on, beside = worn["backpack"], worn["shoulder_bag"]
     # A backpack lies on the back, a handbag hangs beside the hip.
-    behind = -(b["chest_deep"] + 0.045) * scale
+    behind = -(b["chest_deep"] + 0.018) * scale
     aside = worn["bag_side"] * (b["hips_wide"] + 0.035) * scale
     middle = pelvis.lerp(neck, 0.56) + torch.cat([behind * sine, none, behind * cosine], dim=1)
     hung = pelvis + torch.cat([aside * cosine, 0.02 * scale, -aside * sine], dim=1)
