@@ -390,7 +390,7 @@ def _draw(part: Path, plan: _Plan, shots: list[_Shot], bar: tqdm[Any]) -> list[d
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _image(picture, domain).save(path)
             if plan.labels:
-                told = facts.label(kind, who, when, domain, **view)
+                told = facts.label(kind, who.to(plan.device), when.to(plan.device), domain, **view)
                 for place, row in zip(some, facts.rows(told, len(some)), strict=True):
                     known[place] = row
             bar.update(len(some))

@@ -150,6 +150,7 @@ class SyntheticPeople(IterableDataset[Drawn]):
 
     def batch(self, place: int) -> Drawn:
         """Draw the batch of any place in the present epoch of this process; no state is read but the epoch."""
+        whole(place, "place", 0, len(self) - 1, f"place=0, below {len(self)}")
         start = (place * self.world_size + self.rank) * self.batch_size
         which = np.arange(start, min(start + self.batch_size, self.pictures), dtype=np.int64)
         if self.shuffle:
@@ -194,8 +195,9 @@ class SyntheticPeople(IterableDataset[Drawn]):
         return together[back.to(together.device)]
 
     def _label(self, kind: str, subject: torch.Tensor, sample: torch.Tensor, where: torch.Tensor) -> Drawn:
+        who, when = subject.to(self.device), sample.to(self.device)  # labels are made where these are
         known, back = self._by_domain(
-            where, lambda domain, rows: facts.label(kind, subject[rows], sample[rows], domain, **self._view)
+            where, lambda domain, rows: facts.label(kind, who[rows], when[rows], domain, **self._view)
         )
         return {name: _joined([each[name] for each in known], back) for name in known[0]}
 
