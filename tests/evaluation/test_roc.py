@@ -7,11 +7,11 @@ import pytest
 
 from xzoo.errors import EvaluationError
 from xzoo.evaluation import verification
-from xzoo.evaluation.roc import FARS, Verification, from_scores
+from xzoo.evaluation.roc import FARS, Verification, verification_from_scores
 
 
 def figures(genuine: list[float], impostor: list[float], fars: tuple[float, ...] = FARS) -> Verification:
-    return from_scores(lambda: iter([np.array(genuine)]), lambda: iter([np.array(impostor, float)]), fars)
+    return verification_from_scores(np.array(genuine, float), np.array(impostor, float), fars)
 
 
 def plain(

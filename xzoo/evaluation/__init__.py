@@ -23,6 +23,7 @@ _EXPORTS = {
     "retrieval": "ranking",
     "run_protocol": "protocols.runner",
     "verification": "roc",
+    "verification_from_scores": "roc",
     "wilson": "intervals",
 }
 
@@ -38,6 +39,7 @@ __all__ = [
     "retrieval",
     "run_protocol",
     "verification",
+    "verification_from_scores",
     "wilson",
 ]
 
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from xzoo.evaluation.protocols.runner import ProtocolResult, run_protocol
     from xzoo.evaluation.ranking import Retrieval, retrieval
     from xzoo.evaluation.report import Report
-    from xzoo.evaluation.roc import Verification, verification
+    from xzoo.evaluation.roc import Verification, verification, verification_from_scores
 
 
 def __getattr__(name: str) -> object:
