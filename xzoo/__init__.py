@@ -26,6 +26,8 @@ _EXPORTS = {
     "register": "xzoo.catalog",
 }
 
+_MODULES = ("losses",)
+
 __all__ = ["__version__", *sorted(_EXPORTS)]
 
 if TYPE_CHECKING:
@@ -39,14 +41,16 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     """Import a public name on first use (PEP 562)."""
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'xzoo' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f"xzoo.{name}")
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'xzoo' has no attribute {name!r}")
     value = getattr(import_module(_EXPORTS[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_EXPORTS})
+    return sorted({*globals(), *_EXPORTS, *_MODULES})

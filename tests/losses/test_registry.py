@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -198,3 +200,8 @@ def test_bfloat16_is_near_the_value_in_float64(name: str) -> None:
     (gradient,) = torch.autograd.grad(value, student)
     assert value.item() == pytest.approx(wanted, rel=0.1, abs=1e-3)
     assert torch.isfinite(gradient).all()
+
+
+def test_the_front_door_leads_to_the_losses_without_importing_torch() -> None:
+    code = "import sys, xzoo; assert 'kd' in xzoo.losses.LOSSES; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

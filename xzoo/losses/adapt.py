@@ -3,7 +3,7 @@
 What a loss learns (adapters, projections, critics) belongs to the loss: it
 enters the optimiser, is saved apart from the student and never ships with it.
 Its shapes are those of the features, so it is made when they are first known:
-:meth:`Learned.prepare` before the optimiser is built, or else the first call.
+``prepare`` before the optimiser is built, or else the first call.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _resized(x: Tensor, grid: tuple[int, ...]) -> Tensor:
 
 
 class Adapter(nn.Sequential):
-    """The network that :func:`adapter` makes; its output has the teacher's shape."""
+    """The network that ``adapter`` makes; its output has the teacher's shape."""
 
 
 def adapter(student: Sequence[int], teacher: Sequence[int], *, relu: bool = False, when: When = "auto") -> nn.Module:
@@ -129,7 +129,7 @@ def adapter(student: Sequence[int], teacher: Sequence[int], *, relu: bool = Fals
 
     Embeddings ``[B, D]`` and tokens ``[B, N, C]`` get a linear layer, maps ``[B,
     C, H, W]`` a 1x1 convolution with batch normalisation. Where the grids
-    differ, the student is resized first (:class:`Resize`).
+    differ, the student is resized first (``Resize``).
 
     Args:
         student: Shape of the student's feature, batch first.
@@ -172,7 +172,7 @@ class Adapted(Learned):
     """A loss of one pair of features, with an adapter on the student's side.
 
     Args:
-        adapter: When the adapter learns, see :func:`adapter`.
+        adapter: When the adapter learns, see ``adapter``.
         seed: Draws its starting values.
     """
 

@@ -56,7 +56,7 @@ def infonce(
 def infonce_x(student: Tensor, teacher: Tensor, *, temperature: float = 0.07) -> Tensor:
     """Pick each row's one partner out of the batch, in both directions.
 
-    ``(CE(S, I) + CE(S^T, I)) / 2`` with ``S = cos(s_i, t_j) / temperature``: :func:`infonce` where
+    ``(CE(S, I) + CE(S^T, I)) / 2`` with ``S = cos(s_i, t_j) / temperature``: ``infonce`` where
     every row is a subject of its own (van den Oord et al., arXiv 1807.03748).
     Gradients reach both sides.
 

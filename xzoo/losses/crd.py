@@ -97,7 +97,7 @@ class Memory(Learned):
 class Crd(Memory):
     """Tell each image's teacher feature from those of other images, and the reverse.
 
-    :func:`contrast` of ``exp(v . memory / temperature) / Z``, student rows against the
+    ``contrast`` of ``exp(v . memory / temperature) / Z``, student rows against the
     memory of the teacher plus teacher rows against that of the student. ``Z`` of each side is
     fixed by the first batch; the memories move after the loss is computed.
     ``loss(student, teacher, indices=rows)`` with ``[B, ...]`` features and ``[B]`` row

@@ -41,7 +41,7 @@ def hint_regressor(student: torch.Size, teacher: torch.Size, *, when: When = "au
     Half the grid: a 3x3 convolution of stride 2. Twice: a 4x4 transposed one.
     Smaller otherwise: an unpadded convolution that just covers the difference.
     Then batch normalisation and ReLU. Other features, and grids that none of
-    these fits, get the plain :func:`~xzoo.losses.adapt.adapter`.
+    these fits, get the plain ``adapter``.
     """
     (s, t) = (int(student[-1]), int(teacher[-1]))
     square = len(student) == 4 and student[-1] == student[-2] and teacher[-1] == teacher[-2]
@@ -62,7 +62,7 @@ class Fitnets(Adapted):
     """Hold a hidden feature of the student to one of the teacher.
 
     ``mean (Reg(f_s) - f_t)^2`` (Romero et al., FitNets, ICLR 2015, eq. 3), with
-    :func:`hint_regressor` as ``Reg``. ``loss(student, teacher)``: ``[B, C, H, W]``,
+    ``hint_regressor`` as ``Reg``. ``loss(student, teacher)``: ``[B, C, H, W]``,
     ``[B, N, C]`` or ``[B, D]``. No gradient reaches the teacher.
 
     Args:
@@ -89,7 +89,7 @@ def attention(maps: Tensor, power: float = 2.0) -> Tensor:
 def at(student: Features, teacher: Features, *, power: float = 2.0, form: Literal["code", "paper"] = "code") -> Tensor:
     """Look where the teacher looks.
 
-    With ``a`` of :func:`attention`: ``mean (a_s - a_t)^2`` over images and places, the
+    With ``a`` of ``attention``: ``mean (a_s - a_t)^2`` over images and places, the
     form of the released code; or ``sum_b |a_s - a_t|_2 / B``, the paper's
     (Zagoruyko and Komodakis, Attention Transfer, ICLR 2017, eq. 2). The larger map
     is pooled to the smaller grid; channels may differ; lists of levels are

@@ -37,7 +37,7 @@ class GkdQsd(Learned):
     """Distil tokens so that the student keeps the foundation model's generalisation.
 
     ``l1 MSE(tok, t_cls) + l2 MSE([tok; fea(s, t)], [t_cls; t]) + l3 MSE(patch(s_masked, t), t)``
-    with three :class:`Query` networks and the teacher's class token ``t_cls`` (Lv et
+    with three ``Query`` networks and the teacher's class token ``t_cls`` (Lv et
     al., Generalizable Knowledge Distillation, CVPR 2026, released code).
     ``loss(student, teacher, masked=tokens)``: ``[B, N, Cs]`` and ``[B, N, Ct]``, the first
     ``prefix`` tokens being class tokens; ``masked`` are the student's tokens of the

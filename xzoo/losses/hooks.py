@@ -129,7 +129,7 @@ def shapes(network: nn.Module, paths: Sequence[str], example: Tensor) -> dict[st
 class Adapted(Learned):
     """Any loss of two features of one shape, between features of any shapes.
 
-    Where widths or grids differ an adapter (:func:`xzoo.losses.adapt.adapter`) leads
+    Where widths or grids differ an adapter (``adapter``) leads
     from the student's shape to the teacher's, one for each level of a list, whose values are added.
 
     Args:
@@ -169,7 +169,7 @@ Taken = Capture | Mapping[str, Tensor]
 class Pairs(nn.Module):
     """Compare modules of a student with modules of a teacher by one loss.
 
-    ``pairs(student_features, teacher_features)`` takes two :class:`Capture` objects or
+    ``pairs(student_features, teacher_features)`` takes two ``Capture`` objects or
     mappings from path to tensor, and gives the sum over pairs. Each pair has a
     copy of a loss that learns, and an adapter where a plain loss needs one.
 

@@ -44,13 +44,13 @@ def kd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
 def kd_logit_std(student: Tensor, teacher: Tensor, *, temperature: float = 2.0) -> Tensor:
     """Give the teacher's probabilities after both rows are brought to one scale.
 
-    :func:`kd` on ``(z - mean z) / (std z + 1e-7)`` row by row, unbiased deviation
+    ``kd`` on ``(z - mean z) / (std z + 1e-7)`` row by row, unbiased deviation
     (Sun et al., Logit Standardization in Knowledge Distillation, CVPR 2024).
 
     Args:
         student: Logits ``[B, K]``.
         teacher: Logits ``[B, K]``.
-        temperature: As in :func:`kd`.
+        temperature: As in ``kd``.
     """
     ours, theirs = ((z - z.mean(1, keepdim=True)) / (z.std(1, keepdim=True) + 1e-7) for z in (student, teacher))
     return kd(ours, theirs, temperature=temperature)

@@ -211,7 +211,7 @@ def _piece(
 class ArcFace(MarginHead):
     """Classify with an angle added to the right class.
 
-    Cross entropy of ``scale cos(theta_y + margin)`` among ``scale cos theta_k``: :func:`arcface`
+    Cross entropy of ``scale cos(theta_y + margin)`` among ``scale cos theta_k``: ``arcface``
     (Deng et al., ArcFace, CVPR 2019, eq. 3).
     ``head(embeddings, labels=classes)`` with ``[B, D]`` and ``[B]``; ``norms=`` ``[B]`` where the
     embeddings were already brought to unit length.
@@ -220,7 +220,7 @@ class ArcFace(MarginHead):
         classes: Identities of the training set.
         margin: In radians.
         scale: Multiplies cosines.
-        gradient: See :class:`MarginHead`, as are the other options.
+        gradient: See ``MarginHead``, as are the other options.
         width: Width of the embeddings; 0 takes it from the first features.
         shards: Parts of the classes looked at one after another.
         across: Share the classes out to the processes.
@@ -258,7 +258,7 @@ class ArcFace(MarginHead):
 class CosFace(MarginHead):
     """Classify with a margin taken off the right class's cosine.
 
-    Cross entropy of ``scale (cos theta_y - margin)`` among ``scale cos theta_k``: :func:`cosface`
+    Cross entropy of ``scale (cos theta_y - margin)`` among ``scale cos theta_k``: ``cosface``
     (Wang et al., CosFace, CVPR 2018, eq. 4).
     ``head(embeddings, labels=classes)`` with ``[B, D]`` and ``[B]``; ``norms=`` ``[B]`` where the
     embeddings were already brought to unit length.
@@ -267,7 +267,7 @@ class CosFace(MarginHead):
         classes: Identities of the training set.
         margin: In cosine.
         scale: Multiplies cosines.
-        gradient: See :class:`MarginHead`, as are the other options.
+        gradient: See ``MarginHead``, as are the other options.
         width: Width of the embeddings; 0 takes it from the first features.
         shards: Parts of the classes looked at one after another.
         across: Share the classes out to the processes.
@@ -305,7 +305,7 @@ class CosFace(MarginHead):
 class AdaFace(MarginHead):
     """Classify with a margin that follows image quality, read off the feature's length.
 
-    Cross entropy with the right class's cosine as :func:`adaface` changes it (Kim, Jain
+    Cross entropy with the right class's cosine as ``adaface`` changes it (Kim, Jain
     and Liu, AdaFace, CVPR 2022, eq. 6 and 7), where
     ``k = clip(h (n - mean) / (std + 1e-3), -1, 1)``, ``n`` the feature length clipped to [0.001,
     100], ``mean`` and ``std`` running statistics that take each training batch in before
@@ -319,7 +319,7 @@ class AdaFace(MarginHead):
         h: Concentration of the quality.
         t_alpha: Share of the new batch in the running statistics.
         scale: Multiplies cosines.
-        gradient: See :class:`MarginHead`, as are the other options.
+        gradient: See ``MarginHead``, as are the other options.
         width: Width of the embeddings; 0 takes it from the first features.
         shards: Parts of the classes looked at one after another.
         across: Share the classes out to the processes.
@@ -375,7 +375,7 @@ class AdaFace(MarginHead):
 class SubCentre(ArcFace):
     """Classify against several centres a class, so that wrong labels find one of their own.
 
-    :func:`arcface` of ``max_k cos theta_yk``, the largest cosine of a class's centres (Deng
+    ``arcface`` of ``max_k cos theta_yk``, the largest cosine of a class's centres (Deng
     et al., Sub-center ArcFace, ECCV 2020, section 3.2).
     ``head(embeddings, labels=classes)`` with ``[B, D]`` and ``[B]``; ``norms=`` ``[B]`` where the
     embeddings were already brought to unit length.
@@ -385,7 +385,7 @@ class SubCentre(ArcFace):
         centres: Centres of each.
         margin: In radians.
         scale: Multiplies cosines.
-        gradient: See :class:`MarginHead`, as are the other options.
+        gradient: See ``MarginHead``, as are the other options.
         width: Width of the embeddings; 0 takes it from the first features.
         shards: Parts of the classes looked at one after another.
         across: Share the classes out to the processes.

@@ -115,7 +115,7 @@ def adaptive_triplet(
     ``a1, a2``, its nearest negative ``n`` and ``y = -1`` where ``a1 < a2``, else 1: ``mean
     [d_p1 + m (a1 - 1) - d_n + m]_+ + order_weight mean 1[a1 != a2] [-y (d_p2 - d_p1 - m (a1 -
     a2 - y)) + m]_+`` (He et al., Instruct-ReID, CVPR 2024, released code). With
-    equal instructions it is the batch-hard :func:`triplet`.
+    equal instructions it is the batch-hard ``triplet``.
 
     Args:
         student: ``[B, D]``, every subject with at least two rows.

@@ -77,7 +77,7 @@ def mmd(student: Tensor, teacher: Tensor, *, kernels: int = 5, factor: float = 2
 def mkmmd(student: Tensor, teacher: Tensor, *, alphas: Sequence[float] = (0.5, 1.0, 2.0)) -> Tensor:
     """Let no kernel tell two batches apart: unbiased multi-kernel discrepancy.
 
-    As :func:`mmd` without the diagonals, plus ``2 / (B - 1)``, with kernels ``exp(-d^2 / (2
+    As ``mmd`` without the diagonals, plus ``2 / (B - 1)``, with kernels ``exp(-d^2 / (2
     alpha mean d^2))`` (Long et al., DAN, ICML 2015; the form of the Transfer Learning
     Library). Gradients reach both sides.
 
@@ -148,7 +148,7 @@ def wkd_f(
 
 
 def wkd_terms(student: Tensor, teacher: Tensor, *, grid: int = 1, epsilon: float = 1e-5) -> tuple[Tensor, Tensor]:
-    """Return the part of the means and that of the deviations of :func:`wkd_f`."""
+    """Return the part of the means and that of the deviations of ``wkd_f``."""
     match("wkd_f", student, teacher)
     height, width = student.shape[2:]
     if height % grid or width % grid:

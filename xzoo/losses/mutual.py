@@ -31,7 +31,7 @@ def masked_mutual(student: Tensor, teacher: Tensor, *, labels: Tensor, both: boo
     """Learn from the other spectrum's network where that one is reliable.
 
     ``KL(softmax(sg(p2 M2)) || softmax(p1 M2))``, averaged over rows and places: the mask of
-    :func:`reliability` multiplies the logits, so it is a temperature per place
+    ``reliability`` multiplies the logits, so it is a temperature per place
     (Kwon et al., cross-spectral domain adaptation, ICRA 2025, released code).
 
     Args:

@@ -89,7 +89,7 @@ def csa(
     """Give both spectra the same class scores, per image and across subjects.
 
     ``S(sV, sI) + own_weight [S(sV, pV) + S(sI, pI)]`` on logits row by row, and again on
-    rows that join the ``k``-th image of every subject (IDKL, as :func:`tgsa`).
+    rows that join the ``k``-th image of every subject (IDKL, as ``tgsa``).
 
     Args:
         student: Logits of visible images, ``[P K, C]``, subject by subject.
@@ -117,7 +117,7 @@ def idkl_entropy(student: Tensor, teacher: Tensor) -> Tensor:
     """Let purification not make class scores less certain.
 
     ``mean(exp([H(teacher) - H(student)]_+) - 1)``, ``H`` the entropy of the softmax (IDKL,
-    as :func:`tgsa`). Gradients reach both sides.
+    as ``tgsa``). Gradients reach both sides.
 
     Args:
         student: Logits of the features before purification, ``[B, C]``.

@@ -87,7 +87,7 @@ class Prototypes(Learned):
 class ProtoSsl(Prototypes):
     """Train on images without labels by agreement of prototypes and classifier.
 
-    :func:`proto_ssl` with prototypes that follow the classes that the classifier
+    ``proto_ssl`` with prototypes that follow the classes that the classifier
     predicts with at least ``threshold`` probability (Kwon et al., ICRA 2025, stage
     2). ``loss(student, teacher)``: features ``[B, D]`` and the classifier's logits ``[B, K]``.
 

@@ -171,7 +171,7 @@ def rcd(
 class Rcd(Adapted):
     """Contrast relations between teacher rows with relations across the two networks.
 
-    The sum of both parts of :func:`rcd`, with relation networks ``W2 relu(W1 u)``,
+    The sum of both parts of ``rcd``, with relation networks ``W2 relu(W1 u)``,
     in the manner of cross-resolution relational contrastive distillation. Our
     default for the relation term of AIRD, whose exact form is not public.
     ``loss(student, teacher, labels=subjects)``, ``[B, D]`` both; a linear layer

@@ -89,7 +89,7 @@ def crosskd_align(student: Tensor, teacher: Tensor, *, epsilon: float = 1e-6) ->
 class CrossKd(Adapted):
     """Let the teacher's head answer from the student's aligned feature, and match its own answer.
 
-    ``distance(h(align(f_s)), h(f_t))``, ``align`` = :func:`crosskd_align`, ``h`` the
+    ``distance(h(align(f_s)), h(f_t))``, ``align`` = ``crosskd_align``, ``h`` the
     teacher's head (Wang et al., CrossKD, CVPR 2024, eq. 4). ``loss(student,
     teacher, head=h)``: ``[B, C, H, W]`` or ``[B, C]``; without a head the aligned
     features themselves are compared.

@@ -75,7 +75,7 @@ class ReviewKd(Learned):
 
     Args:
         middle: Channels that travel between levels; fewer where the deepest level has fewer.
-        adapter: ``auto`` leaves the fusion out for one level of equal shapes, which is then plain :func:`hcl`.
+        adapter: ``auto`` leaves the fusion out for one level of equal shapes, which is then plain ``hcl``.
         seed: Draws the starting values.
     """
 

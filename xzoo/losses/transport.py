@@ -41,7 +41,7 @@ def entropic_ot(
 ) -> Tensor:
     """Move one batch onto the other by the cheapest soft assignment.
 
-    ``<pi, C>`` with ``pi`` of :func:`plan` and ``C = 1 - cos`` or the mean squared
+    ``<pi, C>`` with ``pi`` of ``plan`` and ``C = 1 - cos`` or the mean squared
     difference; the gradient flows through ``C`` alone, as the envelope theorem has
     it (Cuturi, Sinkhorn Distances, NeurIPS 2013). Rows need not be partners.
     Gradients reach both sides.
@@ -64,7 +64,7 @@ def wcord(student: Tensor, teacher: Tensor, *, epsilon: float = 0.05, iterations
     """Match a batch's student features to its teacher features as distributions.
 
     The local term of Wasserstein contrastive distillation (Chen et al., WCoRD,
-    CVPR 2021): :func:`entropic_ot` with cosine cost. Re-implemented from the abstract
+    CVPR 2021): ``entropic_ot`` with cosine cost. Re-implemented from the abstract
     and recalled formulas; cost, ``epsilon`` and iterations are our defaults. No
     gradient reaches the teacher.
 

@@ -30,7 +30,7 @@ def vid(mean: Tensor, teacher: Tensor, alpha: Tensor) -> Tensor:
 class Vid(Learned):
     """Raise a lower bound of the information that the student holds about the teacher.
 
-    :func:`vid` with a regressor of three 1x1 convolutions and ReLUs as ``mean`` and one
+    ``vid`` with a regressor of three 1x1 convolutions and ReLUs as ``mean`` and one
     learned variance per channel (Ahn et al., Variational Information
     Distillation, CVPR 2019, eq. 4 and 5). ``loss(student, teacher)``: maps ``[B, C, H,
     W]``, resized to the teacher's grid where it differs, or embeddings ``[B, D]``.
