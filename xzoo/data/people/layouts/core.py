@@ -43,6 +43,7 @@ class Piece:
         spectrum: Band.
         size: Height and width in pixels.
         at: Left and top pixel in the picture.
+        distance: Metres from the camera, for the generator; its own choice of near ones if None.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class Piece:
     spectrum: str
     size: tuple[int, int]
     at: tuple[int, int] = (0, 0)
+    distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,14 @@ class Page:
         subjects: How many people.
         seed: For every random choice of the layout.
         draw: Draws one person; used directly where a file holds many encoded pictures.
+        generated: Whether the generator draws, whose labels then hold for the pictures.
     """
 
     folder: Path
     subjects: int
     seed: int
     draw: Draw
+    generated: bool = False
     _plan: list[_Planned] = field(default_factory=list, repr=False)
 
     def picture(
@@ -163,7 +167,7 @@ def fill(
     part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
     try:
         part.mkdir(parents=True)
-        page = Page(part, subjects, seed, draw or _generator(seed))
+        page = Page(part, subjects, seed, draw or _generator(seed), generated=draw is None)
         lay(page, **options)
         _check_room(target, page._plan)
         _paint(page, None if draw is None else draw, seed, progress)
@@ -266,34 +270,40 @@ def _generator(seed: int) -> Draw:
 
 def _many(pieces: Sequence[Piece], seed: int) -> dict[Piece, Pixels]:
     """Draw with the generator, in batches of one kind, band and size."""
-    groups: dict[tuple[Kind, str, tuple[int, int]], list[Piece]] = {}
+    groups: dict[tuple[Kind, str, tuple[int, int], float | None], list[Piece]] = {}
     for piece in pieces:
-        groups.setdefault((piece.kind, piece.spectrum, piece.size), []).append(piece)
+        groups.setdefault((piece.kind, piece.spectrum, piece.size, piece.distance), []).append(piece)
     drawn: dict[Piece, Pixels] = {}
-    for (kind, spectrum, size), members in groups.items():
+    for members in groups.values():
         for start in range(0, len(members), _BATCH):
             some = members[start : start + _BATCH]
-            drawn.update(zip(some, _batch(kind, spectrum, size, some, seed), strict=True))
+            drawn.update(zip(some, _batch(some, seed), strict=True))
     return drawn
 
 
-def _batch(kind: Kind, spectrum: str, size: tuple[int, int], members: Sequence[Piece], seed: int) -> list[Pixels]:
+def _batch(members: Sequence[Piece], seed: int) -> list[Pixels]:
     import torch
 
+    kind, spectrum, (height, width), distance = (
+        members[0].kind,
+        members[0].spectrum,
+        members[0].size,
+        members[0].distance,
+    )
     who = torch.tensor([piece.subject for piece in members])
     when = torch.tensor([piece.sample for piece in members])
-    height, width = size
     if kind == "face":
         from xzoo.data.people.render import faces
 
         # The generator draws squares; another shape is cut from the middle of the larger one.
         side = min(max(height, width, 32), 448)
-        pictures = faces(who, when, spectrum, size=side, seed=seed)
+        pictures = faces(who, when, spectrum, size=side, seed=seed, distance=distance)
     else:
         from xzoo.data.people.bodies import bodies
 
-        pictures = bodies(who, when, spectrum, size=(384, 128), seed=seed)
-    return [_resized(picture, size, cut=kind == "face") for picture in pictures.permute(0, 2, 3, 1).numpy()]
+        drawn = (min(max(height, 32), 1024), min(max(width, 32), 1024))
+        pictures = bodies(who, when, spectrum, size=drawn, seed=seed, distance=distance)
+    return [_resized(picture, (height, width), cut=kind == "face") for picture in pictures.permute(0, 2, 3, 1).numpy()]
 
 
 def _resized(pixels: Pixels, size: tuple[int, int], *, cut: bool) -> Pixels:

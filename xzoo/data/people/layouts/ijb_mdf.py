@@ -1,18 +1,22 @@
 """IJB-MDF, in the layout that this zoo reads: the owner's could not be read.
 
-Each frame shows people of one video side by side; the face is the upper part of the body's box.
+Each frame shows people of one video side by side, as their distance lets them be
+seen. All bands see them in one session, so in the clothes of that day.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from xzoo.data.people.layouts.core import Page, Piece
 from xzoo.errors import OptionError
 
 __all__ = ["lay"]
 
-_DOMAINS = (("VIS", "500m"), ("SWIR", "30m"), ("MWIR", "30m"), ("LWIR", "30m"))
+_DOMAINS = (("VIS", 500), ("SWIR", 30), ("MWIR", 30), ("LWIR", 30))
+_SESSION = 8
+"""Moments of one session of the generator."""
 
 
 def lay(
@@ -24,12 +28,15 @@ def lay(
         page: To be filled.
         frames: Frames of each video.
         together: People in a video.
-        size: Height and width of a body; a face takes the middle of its top eighth.
+        size: Height and width of a body. Where the generator does not draw, the face is taken for the middle
+            of the top eighth.
         crowded: Add, in the first frame of each video, what a detector also finds: a box around
             two people at once, a second box around the first, and one around nobody.
     """
     if frames < 1 or together < 1:
         raise OptionError(f"frames={frames}, together={together} of layout 'ijb_mdf'", why="at least one of each")
+    if page.generated and not (32 <= size[0] <= 1024 and 32 <= size[1] <= 1024):
+        raise OptionError(f"size={size!r} of layout 'ijb_mdf'", why="the generator draws sides of 32 to 1024 pixels")
     height, width = size
     gap = width // 4
     canvas = (height + 2 * gap, gap + together * (width + gap))
@@ -38,21 +45,23 @@ def lay(
     videos, faces = ["VIDEO,SPECTRUM,DISTANCE"], ["VIDEO,FRAME,SUBJECT,X,Y,WIDTH,HEIGHT"]
     bodies = ["VIDEO,FRAME,X,Y,WIDTH,HEIGHT,CONFIDENCE"]
     lot = random.Random(page.seed)
-    for place, (spectrum, distance) in enumerate(_DOMAINS):
+    for place, (spectrum, metres) in enumerate(_DOMAINS):
         for number, start in enumerate(range(0, page.subjects, together)):
-            video = f"{spectrum}-{distance}-{number:03d}"
-            videos.append(f"{video},{spectrum},{distance}")
+            video = f"{spectrum}-{metres}m-{number:03d}"
+            videos.append(f"{video},{spectrum},{metres}m")
             group = range(start, min(start + together, page.subjects))
             for frame in range(frames):
-                pieces = []
-                for column, subject in enumerate(group):
-                    x, y = gap + column * (width + gap), gap
-                    moment = 1000 * place + frame
-                    pieces.append(Piece("body", subject, moment, spectrum, size, (x, y)))
-                    face = (x + 3 * width // 8, y, width // 4, height // 8)
-                    faces.append(f"{video},{frame},{names[subject]},{','.join(map(str, face))}")
+                # No two bands see one moment, for as long as a session lasts.
+                moment = (2 * place + frame) % _SESSION + _SESSION * (frame // _SESSION)
+                pieces = [
+                    Piece("body", subject, moment, spectrum, size, (gap + column * (width + gap), gap), metres)
+                    for column, subject in enumerate(group)
+                ]
+                for piece, (x, y, wide, high) in zip(pieces, _faces(page, pieces), strict=True):
+                    faces.append(f"{video},{frame},{names[piece.subject]},{x},{y},{wide},{high}")
                     confidence = 0.6 + 0.4 * lot.random()
-                    bodies.append(f"{video},{frame},{x},{y},{width},{height},{confidence:.3f}")
+                    box = f"{piece.at[0]},{piece.at[1]},{width},{height}"
+                    bodies.append(f"{video},{frame},{box},{confidence:.3f}")
                 if crowded and frame == 0:
                     span = len(group) * (width + gap) - gap
                     if len(group) > 1:
@@ -63,3 +72,30 @@ def lay(
     page.text("videos.csv", videos)
     page.text("faces.csv", faces)
     page.text("bodies.csv", bodies)
+
+
+def _faces(page: Page, pieces: Sequence[Piece]) -> list[tuple[int, int, int, int]]:
+    """Return the box of each person's face in the picture: left, top, width, height."""
+    if not page.generated:
+        return [
+            (piece.at[0] + 3 * piece.size[1] // 8, piece.at[1], piece.size[1] // 4, piece.size[0] // 8)
+            for piece in pieces
+        ]
+    import torch
+
+    from xzoo.data.people.bodies import body_labels
+
+    first = pieces[0]
+    labels = body_labels(
+        torch.tensor([piece.subject for piece in pieces]),
+        torch.tensor([piece.sample for piece in pieces]),
+        spectrum=first.spectrum,
+        size=first.size,
+        seed=page.seed,
+        distance=first.distance,
+    )
+    found = []
+    for piece, ends in zip(pieces, labels.face_box.round().int().tolist(), strict=True):
+        left, top, right, low = ends
+        found.append((piece.at[0] + left, piece.at[1] + top, max(right - left + 1, 1), max(low - top + 1, 1)))
+    return found

@@ -1,4 +1,7 @@
-"""LLCM, laid out as ``ZYK100/LLCM`` describes it."""
+"""LLCM, laid out as ``ZYK100/LLCM`` describes it.
+
+Each camera is a session: clothes change from one to the next.
+"""
 
 from __future__ import annotations
 

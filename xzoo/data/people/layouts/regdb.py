@@ -33,8 +33,8 @@ def lay(page: Page, *, samples: int = 10, trials: int = 10, size: tuple[int, int
             stem = f"{folder}/{'fe' * (subject % 2)}male_front_{word[0]}"
             names = [f"{stem}_{subject * samples + sample:05d}_{subject + 1}.bmp" for sample in range(samples)]
             for sample, path in enumerate(names):
-                moment = sample + (500 if word == "thermal" else 0)
-                page.picture(path, "body", subject, moment, spectrum, size)
+                # The owner's two cameras are fixed to each other: both bands see one moment.
+                page.picture(path, "body", subject, sample, spectrum, size)
             paths[subject, word] = names
     lot = random.Random(page.seed)
     for trial in range(1, trials + 1):

@@ -1,4 +1,7 @@
-"""SYSU-MM01, laid out as ``wuancong/SYSU-MM01`` describes it."""
+"""SYSU-MM01, laid out as ``wuancong/SYSU-MM01`` describes it.
+
+Each camera is a session: clothes change from one to the next.
+"""
 
 from __future__ import annotations
 
