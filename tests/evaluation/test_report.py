@@ -331,3 +331,88 @@ def test_the_command_writes_the_report(faces: Path, tmp_path: Path, capfd: pytes
 def test_thumbnails_without_a_report_are_refused(faces: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "pixels", "--data", str(faces), "--thumbnails"]) == 2
     assert "--report" in capfd.readouterr().err
+
+
+# --- protocols ---------------------------------------------------------------------------------
+
+
+def scface(folder: Path) -> Path:
+    """Three subjects of SCface, each a pattern of its own, the second one dimmed at a distance."""
+    from xzoo.data.people.layouts import write
+
+    def draw(kind: str, subject: int, sample: int, spectrum: str, size: tuple[int, int]) -> np.ndarray:
+        rng = np.random.default_rng(subject if sample % 10 != 1 or subject != 1 else 99 + sample)
+        tiles = np.repeat(rng.integers(0, 255, (4, 4, 1), np.uint8), 3, 2)
+        return np.asarray(Image.fromarray(tiles).resize(size[::-1], Image.Resampling.BILINEAR))
+
+    return write("scface", folder / "scface", subjects=3, draw=draw, progress=False, first=88)
+
+
+def test_a_protocol_is_written_with_its_definition_and_first_repetition(tmp_path: Path) -> None:
+    from xzoo.evaluation import run_protocol
+
+    result = run_protocol("scface.far.eval", "pixels", scface(tmp_path), details=True)
+    assert result == dataclasses.replace(result, details=None)
+    page = result.write(tmp_path / "out").read_text()
+    assert page.count("<svg ") == 4 and result.definition_sha256 in page and "camera: frontal" in page
+    assert str(tmp_path) not in page
+    details = json.loads((tmp_path / "out/report.json").read_text())["details"]
+    first = result.repetitions[0]
+    assert sum(details["genuine"]) == first.counts["genuine"] and sum(details["impostor"]) == first.counts["impostor"]
+    assert details["cmc"][0] == pytest.approx(first.figures["rank1"])
+    missed = 15 - round((first.figures["rank1"] or 0) * 15)
+    assert missed and len(details["misses"]) == missed
+    assert all(miss["probe"]["subject"] == "089" for miss in details["misses"])
+    assert f"| rank1 | {result.mean['rank1']:.4f} |" in (tmp_path / "out/report.md").read_text()
+
+
+def test_listed_pairs_and_templates_are_written_too(tmp_path: Path) -> None:
+    from xzoo.data.manifest import Pairs, Row
+    from xzoo.evaluation import run_protocol
+    from xzoo.evaluation.protocols.schema import check
+
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    rows = tuple(
+        Row("a.png", who, "VIS", template=template, box=(0, 0, 4, 4 + place), index=place)
+        for place, (who, template) in enumerate([("x", "1"), ("x", "1"), ("x", "2"), ("y", "3")])
+    )
+    pairs = Pairs(np.array(["1", "1"]), np.array(["2", "3"]), np.array([True, False]))
+    plan = check(
+        {
+            "protocol": "mine", "title": "t", "source": "s", "figures": ["auc"],
+            "pairs": {"template": {"per": ["template"]}},
+        },
+        "mine",
+    )  # fmt: skip
+    vectors = np.array([[1.0, 0], [1, 1], [0, 1], [1, 0]])
+    result = run_protocol(plan, vectors, Manifest(rows, tmp_path, pairs), details=True)
+    assert result.details is not None and result.details.cmc == ()
+    (worst,) = result.details.false_matches
+    assert (worst.probe.path, worst.gallery.path) == ("template 1", "template 3")
+    assert worst.score == pytest.approx(2 / np.sqrt(5))
+    page = result.write(tmp_path / "out", thumbnails=True).read_text()
+    assert page.count("<svg ") == 3 and "data:image" not in page  # a template is no picture
+
+
+def test_misses_leave_out_what_the_search_leaves_out() -> None:
+    vectors = np.eye(2)[[0, 0, 1]]
+    found = collect(
+        vectors[:1],
+        vectors,
+        np.array(["a"]),
+        np.array(["a", "b", "a"]),
+        cmc=(0.0,),
+        n_mated=1,
+        probe_picture=pictures(["a0"]),
+        gallery_picture=pictures(["a1", "b1", "a2"]),
+        left_out=lambda rows: np.array([[True, False, False]]),
+    )
+    (miss,) = found.misses
+    assert (miss.rank, miss.mate_score, miss.first.path) == (2, 0, "b1")
+    assert sum(found.genuine) == 2  # verification counts the comparison all the same
+
+
+def test_the_command_writes_the_report_of_a_protocol(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "pixels", "--data", str(scface(tmp_path)), "--protocol", "scface.close.eval"]
+    assert main([*words, "--report", str(tmp_path / "r"), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["report"] == str(tmp_path / "r" / "report.html")

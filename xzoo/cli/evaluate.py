@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xzoo.cli.shared import as_json, batch, data, device, emit, licences, model, pretrained, reader_options, settings
+
+if TYPE_CHECKING:
+    from xzoo.evaluation import ProtocolResult, Report
 
 
 @click.command()
@@ -54,7 +58,7 @@ def command(
 
     if protocol is not None:
         given = click.get_current_context()
-        if chosen := [key for key in ("gallery", "probe", "split", "templates", "report") if _is_given(given, key)]:
+        if chosen := [key for key in ("gallery", "probe", "split", "templates") if _is_given(given, key)]:
             raise click.UsageError(
                 f"--protocol says who is compared: leave out {', '.join(f'--{key}' for key in chosen)}."
             )
@@ -72,8 +76,9 @@ def command(
             options=settings(options),
             repetitions=repetitions or None,
             batch_size=batch or 64,
+            details=report is not None,
         )
-        emit(result.to_dict(), as_json=as_json, text=str(result))
+        _tell(result, report, thumbnails, as_json)
         return
     if options or repetitions:
         raise click.UsageError("--option and --repetition are those of a --protocol.")
@@ -90,6 +95,11 @@ def command(
         batch_size=batch or 64,
         details=report is not None,
     )
+    _tell(found, report, thumbnails, as_json)
+
+
+def _tell(found: Report | ProtocolResult, report: str | None, thumbnails: bool, as_json: bool) -> None:
+    """Print what was found, and write its report where one is wanted."""
     facts, text = found.to_dict(), str(found)
     if report is not None:
         page = found.write(report, thumbnails=thumbnails)

@@ -146,6 +146,8 @@ class Details:
         images_sha256: Over the names and bytes of all images used, in order of name.
         root: Folder to which the paths of pictures are relative.
         versions: Of the software that took part.
+        weights_sha256: Of the model's weights, where the figures do not tell it.
+        scope: Which part of the evaluation the curves show, where it is not the whole.
     """
 
     cmc: tuple[float, ...]
@@ -161,6 +163,8 @@ class Details:
     images_sha256: str | None = None
     root: str = "."
     versions: Mapping[str, str] = field(default_factory=dict)
+    weights_sha256: str | None = None
+    scope: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, dicts, numbers and strings; ``root`` stays out, being a place on one machine."""
@@ -194,6 +198,7 @@ def collect(
     gallery_picture: Sequence[Picture],
     probe_image: Vector | None = None,
     gallery_image: Vector | None = None,
+    left_out: Callable[[slice], Vector] | None = None,
     worst: int = WORST,
     **facts: Any,
 ) -> Details:
@@ -211,6 +216,8 @@ def collect(
         probe_image: ``[P]`` what image a row shows, where the sides overlap: no image
             meets itself, and a pair of images counts once.
         gallery_image: ``[G]``.
+        left_out: For rows of probes ``[rows, G]`` what the search does not compare; such
+            comparisons are counted as scores all the same.
         worst: Errors of each kind to keep.
         facts: Further fields of :class:`Details`.
     """
@@ -232,7 +239,8 @@ def collect(
             [*high, *_extreme(scores, ~same & wanted, rows.start, worst, lowest=False)],
             key=lambda item: (-item[0], *item[1:]),
         )[:worst]
-        missed += _misses(scores, same, _itself(probe_image, gallery_image, rows), rows.start)
+        apart = left_out(rows) if left_out is not None else _itself(probe_image, gallery_image, rows)
+        missed += _misses(scores, same, apart, rows.start)
         missed = sorted(missed, key=lambda item: (-item[0], item[1], item[2]))[:worst]
 
     def pair(score: float, row: int, column: int) -> Pair:
@@ -287,11 +295,12 @@ def _extreme(scores: Vector, wanted: Vector, offset: int, count: int, *, lowest:
 
 
 def _misses(
-    scores: Vector, same: Vector, itself: Vector | None, offset: int
+    scores: Vector, same: Vector, apart: Vector | None, offset: int
 ) -> list[tuple[int, float, int, int, float]]:
     """Return ``(rank, mate's score, row, column of the first, its score)`` of each search that failed."""
-    mates = same if itself is None else same & ~itself
-    mate = np.where(mates, scores, -np.inf).max(1)
+    if apart is not None:
+        scores = np.where(apart, -np.inf, scores)
+    mate = np.where(same, scores, -np.inf).max(1)
     other = np.where(same, -np.inf, scores)
     first = other.argmax(1)
     lead = other[np.arange(len(other)), first]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,18 @@ import numpy as np
 
 from xzoo import errors
 from xzoo.evaluation.intervals import wilson
+from xzoo.evaluation.report import Report
 from xzoo.evaluation.report_svg import Line, chart, heatmap, linear, logarithmic, probit
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-    from xzoo.evaluation.report import Report
+    from xzoo.evaluation.protocols.runner import ProtocolResult
     from xzoo.evaluation.report_details import Cell, Details, Miss, Pair, Picture
 
 __all__ = ["FILES", "eval_results", "figures", "html", "markdown", "write"]
+
+Interval = tuple[float, float]
 
 FILES = ("report.html", "report.json", "report.md", "model-index.yaml")
 THUMBNAIL = 88
@@ -54,11 +58,52 @@ td img { display: block; margin-top: .2rem; }
 """
 
 
-def write(report: Report, folder: str | Path, *, thumbnails: bool = False) -> Path:
+@dataclass(frozen=True)
+class _Sheet:
+    """What the page shows, of whatever kind of evaluation.
+
+    Attributes:
+        model: Name of the model.
+        title: Of the page.
+        lead: The comparison in a sentence.
+        rows: The figures as people read them.
+        warnings: What these data cannot tell.
+        details: What the charts are made of.
+        tar: Reported true accept rates to mark on the ROC.
+        bands: Their intervals.
+        thresholds: Scores to mark on the histogram, with labels.
+        eer: To mark on the DET.
+        provenance: What took part, with its hash or version.
+    """
+
+    model: str
+    title: str
+    lead: str
+    rows: Sequence[tuple[str, str, str, str]]
+    warnings: Sequence[str]
+    details: Details
+    tar: Mapping[float, float]
+    bands: Mapping[float, Interval]
+    thresholds: Sequence[tuple[float, str]]
+    eer: float | None
+    provenance: Sequence[tuple[str, str]]
+
+    @property
+    def n_genuine(self) -> int:
+        """Genuine comparisons counted."""
+        return sum(self.details.genuine)
+
+    @property
+    def n_impostor(self) -> int:
+        """Impostor comparisons counted."""
+        return sum(self.details.impostor)
+
+
+def write(report: Report | ProtocolResult, folder: str | Path, *, thumbnails: bool = False) -> Path:
     """Write ``report.html``, ``report.json``, ``report.md`` and ``model-index.yaml``.
 
     Args:
-        report: With its details (``evaluate(..., details=True)``).
+        report: With its details (``evaluate`` or ``run_protocol`` with ``details=True``).
         folder: Made where it is missing; files of these names are replaced.
         thumbnails: Show the images of the worst errors in the page. Without it no pixel of a
             person leaves the data.
@@ -98,8 +143,37 @@ def write(report: Report, folder: str | Path, *, thumbnails: bool = False) -> Pa
     return target / FILES[0]
 
 
-def figures(report: Report) -> list[tuple[str, str, str, str]]:
+def figures(report: Report | ProtocolResult) -> list[tuple[str, str, str, str]]:
     """Return ``(figure, value, 95 % interval, counted on)`` as people read them."""
+    return _report_figures(report) if isinstance(report, Report) else _protocol_figures(report)
+
+
+def _protocol_figures(result: ProtocolResult) -> list[tuple[str, str, str, str]]:
+    first = result.repetitions[0].counts
+    mated, genuine, impostor = (first.get(key) for key in ("mated probes", "genuine", "impostor"))
+    rows = []
+    for name, value in result.mean.items():
+        said = "not supported" if value is None else f"{value:.4f}"
+        if (deviation := result.std[name]) is not None:
+            said += f" ± {deviation:.4f}"
+        interval = (
+            f"{result.intervals[name][0]:.4f} to {result.intervals[name][1]:.4f}" if name in result.intervals else ""
+        )
+        searched = name.startswith(("rank", "map", "minp", "tpir"))
+        counted = (
+            f"{mated} mated probes"
+            if searched or genuine is None
+            else f"{genuine} genuine, {impostor} impostor comparisons"
+        )
+        if name.startswith("tpir"):
+            counted += f", {first.get('unmated probes', 0)} others"
+        if len(result.repetitions) > 1:
+            counted += f", mean of {len(result.repetitions)} repetitions"
+        rows.append((name, said, interval, counted))
+    return rows
+
+
+def _report_figures(report: Report) -> list[tuple[str, str, str, str]]:
     mated = report.n_probe - report.n_unmated
     pairs = f"{report.n_genuine} genuine, {report.n_impostor} impostor comparisons"
     rows = [
@@ -130,9 +204,9 @@ def figures(report: Report) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Report | ProtocolResult) -> str:
     """Return the figures as one Markdown table, with the comparison above and the notes below."""
-    lines = [f"**{_cell(report.model)}**: {_cell(_comparison(report))}.", ""]
+    lines = [f"**{_cell(report.model)}**: {_cell(_lead(report))}.", ""]
     header = ("figure", "value", "95 % interval", "counted on")
     lines += [_row(header), _row(["---", "---:", "---", "---"]), *map(_row, figures(report))]
     if report.details is not None and report.details.matrix:
@@ -146,7 +220,7 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def eval_results(report: Report, *, task: str = "face-recognition") -> list[EvalResult]:
+def eval_results(report: Report | ProtocolResult, *, task: str = "face-recognition") -> list[EvalResult]:
     """Return the figures as the Hub's ``EvalResult``, ready for a model card.
 
     The path of the data stays out: only the name of its folder is told.
@@ -157,7 +231,9 @@ def eval_results(report: Report, *, task: str = "face-recognition") -> list[Eval
     """
     from huggingface_hub import EvalResult
 
-    name = _folder(report)
+    if not isinstance(report, Report):
+        return _protocol_results(report, task)
+    name = _folder(report.data)
     values: list[tuple[str, str, float | None, str | None]] = [
         ("rank-1", "rank1", report.rank1, None),
         ("rank-5", "rank5", report.rank5, None),
@@ -200,24 +276,111 @@ def eval_results(report: Report, *, task: str = "face-recognition") -> list[Eval
     return results
 
 
-def html(report: Report, *, thumbnails: bool = False) -> str:
+def _protocol_results(result: ProtocolResult, task: str) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    results = []
+    for name, value in result.mean.items():
+        if value is None:
+            continue
+        facts: dict[str, Any] = {}
+        if name in result.intervals:
+            facts["interval_95"] = [float(end) for end in result.intervals[name]]
+        if (deviation := result.std[name]) is not None:
+            facts |= {"std": float(deviation), "repetitions": len(result.repetitions)}
+        results.append(
+            EvalResult(
+                task_type=task,
+                dataset_type=result.protocol.lower(),
+                dataset_name=result.title,
+                dataset_revision=result.data_sha256,
+                dataset_args={"protocol_sha256": result.definition_sha256, **result.repetitions[0].counts},
+                metric_type=name,
+                metric_name=name,
+                metric_value=float(value),
+                metric_args=facts or None,
+            )
+        )
+    return results
+
+
+def _sheet(report: Report | ProtocolResult) -> _Sheet:
+    details = _details(report)
+    machine = [("images used, SHA-256", details.images_sha256 or "not computed"), *details.versions.items()]
+    if not isinstance(report, Report):
+        first = report.repetitions[0].figures
+        return _Sheet(
+            model=report.model,
+            title=f"{report.model}: {report.protocol}",
+            lead=_lead(report),
+            rows=figures(report),
+            warnings=report.warnings,
+            details=details,
+            tar={
+                float(name.partition("@")[2]): rate
+                for name, rate in first.items()
+                if name.startswith("tar@") and rate is not None
+            },
+            bands={},
+            thresholds=(),
+            eer=first.get("eer"),
+            provenance=[
+                ("model", report.model),
+                ("weights, SHA-256", details.weights_sha256 or "none"),
+                ("protocol", report.protocol),
+                ("protocol as carried out, SHA-256", report.definition_sha256),
+                ("data", _folder(report.data)),
+                ("manifest rows, SHA-256", report.data_sha256),
+                *machine,
+            ],
+        )
+    return _Sheet(
+        model=report.model,
+        title=f"{report.model}: {report.probe} in {report.gallery}",
+        lead=_lead(report),
+        rows=figures(report),
+        warnings=report.warnings,
+        details=details,
+        tar={float(far): rate for far, rate in report.tar.items() if rate is not None},
+        bands={
+            float(far): report.intervals[f"tar@{far}"]
+            for far, rate in report.tar.items()
+            if rate is not None and f"tar@{far}" in report.intervals
+        },
+        thresholds=[(value, f"FAR {far}") for far, value in report.thresholds.items() if value is not None],
+        eer=report.eer,
+        provenance=[
+            ("model", report.model),
+            ("weights, SHA-256", report.weights_sha256 or "none"),
+            ("adapters", ", ".join(report.adapters) or "none"),
+            ("data", _folder(report.data)),
+            ("manifest rows, SHA-256", report.data_sha256),
+            ("images per pass", str(report.batch_size)),
+            *machine,
+        ],
+    )
+
+
+def html(report: Report | ProtocolResult, *, thumbnails: bool = False) -> str:
     """Return the page: one file that needs nothing else.
 
     Raises:
         EvaluationError: The report has no details.
         ImageError, MissingFile: A thumbnail cannot be made.
     """
-    details = _details(report)
+    sheet = _sheet(report)
+    details = sheet.details
     show = _Thumbnails(Path(details.root)) if thumbnails else None
     parts = [
-        f"<h1>{escape(report.model)}</h1>",
-        f'<p class="lead">{escape(_comparison(report))}</p>',
+        f"<h1>{escape(sheet.model)}</h1>",
+        f'<p class="lead">{escape(sheet.lead)}</p>',
         "<h2>Figures</h2>",
-        _table(("figure", "value", "95 % interval", "counted on"), figures(report), numbers=(1,)),
-        *(f'<p class="note">{escape(warning)}</p>' for warning in report.warnings),
+        _table(("figure", "value", "95 % interval", "counted on"), sheet.rows, numbers=(1,)),
+        *(f'<p class="note">{escape(warning)}</p>' for warning in sheet.warnings),
         "<h2>Curves</h2>",
+        *([f"<p>{escape(details.scope)}</p>"] if details.scope else []),
         '<div class="plots">',
-        *_plots(report, details),
+        *_plots(sheet),
         "</div>",
     ]
     if details.matrix:
@@ -227,12 +390,16 @@ def html(report: Report, *, thumbnails: bool = False) -> str:
         "<h2>Protocol</h2>",
         f"<pre>{escape(details.protocol)}</pre>",
         "<h2>Provenance</h2>",
-        _provenance(report, details),
+        _table(
+            ("what", "which"),
+            [(escape(key), f"<code>{escape(value)}</code>") for key, value in sheet.provenance],
+            raw=True,
+        ),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.model)}: {escape(report.probe)} in {escape(report.gallery)}</title>\n"
+        f"<title>{escape(sheet.title)}</title>\n"
         f"<style>{STYLE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
 
@@ -240,20 +407,26 @@ def html(report: Report, *, thumbnails: bool = False) -> str:
 # --- plots -------------------------------------------------------------------------------------
 
 
-def _plots(report: Report, details: Details) -> Iterable[str]:
+def _plots(sheet: _Sheet) -> Iterable[str]:
+    details = sheet.details
+    if details.cmc:
+        caption = f"Rate of {details.n_mated} mated probes found among the first k; shaded: 95 % Wilson interval."
+        yield _figure(_cmc(details), caption)
+    if not sheet.n_genuine or not sheet.n_impostor:
+        return
     thresholds, fmr, fnmr = details.curve()
     yield _figure(
-        _cmc(details), f"Rate of {details.n_mated} mated probes found among the first k; shaded: 95 % Wilson interval."
+        _roc(sheet, fmr, fnmr),
+        f"Every comparison counted: {sheet.n_genuine} genuine, {sheet.n_impostor} impostor; from one false match on.",
     )
-    floor = 1 / report.n_impostor
     yield _figure(
-        _roc(report, fmr, fnmr, floor),
-        f"Every comparison counted: {report.n_genuine} genuine, {report.n_impostor} impostor; from one false match on.",
+        _det(sheet, fmr, fnmr),
+        "The same errors on normal deviates" + ("." if sheet.eer is None else "; the mark is the EER."),
     )
-    yield _figure(_det(report, fmr, fnmr), "The same errors on normal deviates; the mark is the EER.")
     yield _figure(
-        _histogram(report, details, thresholds),
-        "Share of the comparisons of each kind by their cosine. Dashed: thresholds of the figures above.",
+        _histogram(sheet, thresholds),
+        "Share of the comparisons of each kind by their cosine."
+        + (" Dashed: thresholds of the figures above." if sheet.thresholds else ""),
     )
 
 
@@ -272,69 +445,63 @@ def _cmc(details: Details) -> str:
     )
 
 
-def _roc(report: Report, fmr: Any, fnmr: Any, floor: float) -> str:
-    low = min(floor, 0.1)
+def _roc(sheet: _Sheet, fmr: Any, fnmr: Any) -> str:
+    low = min(1 / sheet.n_impostor, 0.1)
     drawn = fmr > 0
     points = sorted({(float(a), 1 - float(b)) for a, b in zip(fmr[drawn], fnmr[drawn], strict=True)})
-    marked = [(float(far), rate) for far, rate in report.tar.items() if rate is not None]
-    band = sorted(
-        (float(far), *report.intervals[f"tar@{far}"])
-        for far, rate in report.tar.items()
-        if rate is not None and f"tar@{far}" in report.intervals
-    )
+    band = sorted((far, *ends) for far, ends in sheet.bands.items())
     guess = [(10 ** (exponent / 20), 10 ** (exponent / 20)) for exponent in range(int(20 * np.log10(low)) - 20, 1)]
     x = logarithmic("false match rate (FAR)", low, 1)
     lines = [
         Line("chance", [point for point in guess if point[0] >= x.low], style=3),
-        Line(report.model[:32], points, band=band if len(band) > 1 else ()),
+        Line(sheet.model[:32], points, band=band if len(band) > 1 else ()),
     ]
-    if marked:
-        lines.append(Line("reported TAR", sorted(marked), markers=True, joined=False, style=1))
+    if sheet.tar:
+        lines.append(Line("reported TAR", sorted(sheet.tar.items()), markers=True, joined=False, style=1))
+    near_chance = points[len(points) // 2][1] < 0.5
     return chart(
         "ROC",
         x,
         linear("true match rate (TAR)", 0, 1),
         lines,
-        legend="top left" if report.auc < 0.8 else "bottom right",
-        description=f"Receiver operating characteristic, area {report.auc:.4f}.",
+        legend="top left" if near_chance else "bottom right",
+        description=f"Receiver operating characteristic of {sheet.n_genuine + sheet.n_impostor} comparisons.",
     )
 
 
-def _det(report: Report, fmr: Any, fnmr: Any) -> str:
-    low_x = min(max(1 / report.n_impostor, 1e-6), 0.01)
-    low_y = min(max(1 / report.n_genuine, 1e-6), 0.01)
+def _det(sheet: _Sheet, fmr: Any, fnmr: Any) -> str:
+    low_x = min(max(1 / sheet.n_impostor, 1e-6), 0.01)
+    low_y = min(max(1 / sheet.n_genuine, 1e-6), 0.01)
     inside = (fmr > 0) & (fnmr > 0) & (fmr < 1) & (fnmr < 1)
     points = sorted({(float(a), -float(b)) for a, b in zip(fmr[inside], fnmr[inside], strict=True)})
+    lines = [
+        Line("FMR = FNMR", [(rate, rate) for rate in (max(low_x, low_y), 0.99)], style=3),
+        Line(sheet.model[:32], [(a, -b) for a, b in points]),
+    ]
+    if sheet.eer:
+        lines.append(Line(f"EER {sheet.eer:.4f}", [(sheet.eer, sheet.eer)], markers=True, joined=False, style=1))
     return chart(
         "DET",
         probit("false match rate (FMR)", low_x, 0.99),
         probit("false non-match rate (FNMR)", low_y, 0.99),
-        [
-            Line("FMR = FNMR", [(rate, rate) for rate in (max(low_x, low_y), 0.99)], style=3),
-            Line(report.model[:32], [(a, -b) for a, b in points]),
-            *(
-                [Line(f"EER {report.eer:.4f}", [(report.eer, report.eer)], markers=True, joined=False, style=1)]
-                if report.eer > 0
-                else []
-            ),
-        ],
+        lines,
         legend="top right",
-        description=f"Detection error trade-off; equal error rate {report.eer:.4f}.",
+        description="Detection error trade-off.",
     )
 
 
-def _histogram(report: Report, details: Details, thresholds: Any) -> str:
-    counts = [np.asarray(details.genuine), np.asarray(details.impostor)]
+def _histogram(sheet: _Sheet, thresholds: Any) -> str:
+    counts = [np.asarray(sheet.details.genuine), np.asarray(sheet.details.impostor)]
     used = np.flatnonzero(counts[0] + counts[1])
     first, last = int(used[0]), int(used[-1]) + 1
     # Some 60 steps over the scores that occur, all edges being edges of the fine counts.
     step = max(1, -(-(last - first) // 60))
     edges = np.arange(first, last + step, step)
+    cosine = edges * (thresholds[1] - thresholds[0]) - 1
     lines, top = [], 0.0
     for style, (label, fine) in enumerate(zip(("genuine", "impostor"), counts, strict=True)):
         padded = np.r_[fine, np.zeros(step, np.int64)]
         share = np.add.reduceat(padded[: edges[-1]], edges[:-1]) / fine.sum()
-        cosine = edges * (thresholds[1] - thresholds[0]) - 1
         points = [
             (float(a), float(b))
             for left, right, b in zip(cosine[:-1], cosine[1:], share, strict=True)
@@ -343,15 +510,17 @@ def _histogram(report: Report, details: Details, thresholds: Any) -> str:
         lines.append(Line(f"{label} ({int(fine.sum())})", points, steps=True, style=style))
         top = max(top, float(share.max()))
     low, high = float(cosine[0]), float(cosine[-1])
-    marks = [(threshold, f"FAR {far}") for far, threshold in report.thresholds.items() if threshold is not None]
-    right = report.eer_threshold > (low + high) / 2
+    # The legend stands where the fewer scores are.
+    middle = int(np.searchsorted(cosine, (low + high) / 2))
+    left = [float(sum(b for a, b in line.points if a <= cosine[middle])) for line in lines]
+    right = [float(sum(b for a, b in line.points if a > cosine[middle])) for line in lines]
     return chart(
         "Scores",
         linear("cosine", low, high),
         linear("share of comparisons", 0, top * 1.25),
         lines[::-1],
-        verticals=[mark for mark in marks if low <= mark[0] <= high],
-        legend="top left" if right else "top right",
+        verticals=[mark for mark in sheet.thresholds if low <= mark[0] <= high],
+        legend="top left" if sum(left) < sum(right) else "top right",
         description="Histograms of genuine and impostor scores.",
     )
 
@@ -476,20 +645,6 @@ def _errors(details: Details, show: _Thumbnails | None) -> Iterable[str]:
         yield "<p>Images are left out unless they are asked for.</p>"
 
 
-def _provenance(report: Report, details: Details) -> str:
-    rows = [
-        ("model", report.model),
-        ("weights, SHA-256", report.weights_sha256 or "none"),
-        ("adapters", ", ".join(report.adapters) or "none"),
-        ("data", _folder(report)),
-        ("manifest rows, SHA-256", report.data_sha256),
-        ("images used, SHA-256", details.images_sha256 or "not computed"),
-        ("images per pass", str(report.batch_size)),
-        *details.versions.items(),
-    ]
-    return _table(("what", "which"), [(escape(key), f"<code>{escape(value)}</code>") for key, value in rows], raw=True)
-
-
 def _table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = (), raw: bool = False
 ) -> str:
@@ -507,17 +662,21 @@ def _figure(drawn: str, caption: str) -> str:
     return f"<figure>\n{drawn}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
 
 
-def _comparison(report: Report) -> str:
+def _lead(report: Report | ProtocolResult) -> str:
+    if not isinstance(report, Report):
+        first = report.repetitions[0]
+        counts = ", ".join(f"{number} {name}" for name, number in first.counts.items())
+        return f"protocol {report.protocol}, {report.title}, on {_folder(report.data)}: {counts}"
     known = "templates" if report.templates else "images"
     return (
-        f"probe {report.probe} in gallery {report.gallery}, {report.split or 'all images'} of {_folder(report)}: "
+        f"probe {report.probe} in gallery {report.gallery}, {report.split or 'all images'} of {_folder(report.data)}: "
         f"{report.n_probe} probes, {report.n_gallery} gallery {known} of {report.n_subjects} subjects"
     )
 
 
-def _folder(report: Report) -> str:
+def _folder(data: str) -> str:
     """Return the name of the data without the path to it, which is a matter of one machine."""
-    path = Path(report.data)
+    path = Path(data)
     return (path.parent.name if path.name == "manifest.csv" else path.stem) or "manifest"
 
 
@@ -539,11 +698,11 @@ def _cell(text: str) -> str:
     return str(text).replace("|", "\\|").replace("\n", " ")
 
 
-def _details(report: Report) -> Details:
+def _details(report: Report | ProtocolResult) -> Details:
     if report.details is None:
         raise errors.EvaluationError(
             f"a written report of {report.model!r}",
             why="Its details were not kept: curves, histograms and worst errors need a second look at the scores.",
-            do="xzoo.evaluate(..., details=True)",
+            do="give details=True to xzoo.evaluate or run_protocol",
         )
     return report.details

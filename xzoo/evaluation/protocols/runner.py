@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +23,7 @@ from xzoo.evaluation.protocols.templates import pooled
 
 if TYPE_CHECKING:
     from xzoo.evaluation.engine import Embeds
+    from xzoo.evaluation.report_details import Details
 
 __all__ = ["ProtocolResult", "Repetition", "chosen", "run_protocol"]
 
@@ -65,6 +66,8 @@ class ProtocolResult:
         intervals: 95 % Wilson intervals of the rank rates, for the probes of one repetition:
             repetitions share their probes, so more of them tell nothing about other people.
         warnings: What these data cannot tell, one sentence each.
+        details: Curves, histograms and worst errors of the first repetition, where they were asked
+            for; not part of :meth:`to_dict`.
     """
 
     protocol: str
@@ -79,12 +82,14 @@ class ProtocolResult:
     std: dict[str, float | None]
     intervals: dict[str, tuple[float, float]]
     warnings: tuple[str, ...]
+    details: Details | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain lists, dicts, numbers and strings."""
+        """Return the result as plain lists, dicts, numbers and strings, without its details."""
         from dataclasses import asdict
 
-        plain = asdict(self)
+        plain = asdict(replace(self, details=None))
+        del plain["details"]
         plain["repetitions"] = list(plain["repetitions"])
         plain["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
         plain["warnings"] = list(self.warnings)
@@ -93,6 +98,18 @@ class ProtocolResult:
     def to_json(self, indent: int | None = None) -> str:
         """Return the result as one JSON object; what is not known is ``null``."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    def write(self, folder: str | Path, *, thumbnails: bool = False) -> Path:
+        """Write the files of :meth:`xzoo.evaluation.Report.write`; return the page.
+
+        Raises:
+            EvaluationError: It has no details: ``run_protocol(..., details=True)``.
+            DiskFull, OptionError: The folder cannot be written to.
+            ImageError, MissingFile: A thumbnail cannot be made.
+        """
+        from xzoo.evaluation.report_page import write
+
+        return write(self, folder, thumbnails=thumbnails)
 
     def __str__(self) -> str:
         many = len(self.repetitions)
@@ -118,6 +135,7 @@ def run_protocol(
     options: Mapping[str, Any] | None = None,
     repetitions: Sequence[int] | None = None,
     batch_size: int = 64,
+    details: bool = False,
 ) -> ProtocolResult:
     """Carry out a protocol.
 
@@ -131,6 +149,7 @@ def run_protocol(
         options: Further options of the reader.
         repetitions: Numbers of those to carry out; all by default. Needed where each one has its own model.
         batch_size: Images per forward pass.
+        details: Also keep what :meth:`ProtocolResult.write` shows.
 
     Returns:
         Figures of each repetition, their mean and standard deviation, counts and warnings.
@@ -146,7 +165,7 @@ def run_protocol(
 
     plan = protocol if isinstance(protocol, Protocol) else load(protocol)
     if _is_pixels(model):
-        return _best_pixels(plan, data, options, repetitions)
+        return _best_pixels(plan, data, options, repetitions, details)
     numbers = list(plan.repetitions.numbers if repetitions is None else repetitions)
     if stray := [number for number in numbers if number not in plan.repetitions.numbers] or not numbers:
         held = plan.repetitions.numbers
@@ -193,7 +212,22 @@ def run_protocol(
             if name.startswith("rank") and rate is not None
         },
         warnings=_warnings(plan, done),
+        details=_explained(plan, manifest, embed, work[0], len(done)) if details else None,
     )
+
+
+def _explained(
+    plan: Protocol, manifest: Manifest, embed: _Embeddings, places: tuple[list[int], list[int]], many: int
+) -> Details:
+    """Return the details of the first repetition."""
+    from xzoo.evaluation.protocols.explained import explain_pairs, explain_search, provenance
+
+    facts = provenance(plan, manifest, sorted({*places[0], *places[1]}), embed.network, many)
+    if plan.pairs is not None:
+        return explain_pairs(manifest, _listed(plan, manifest, embed), facts)
+    assert plan.gallery is not None and plan.probe is not None
+    known, asked = _side(plan.gallery, manifest, embed, places[0]), _side(plan.probe, manifest, embed, places[1])
+    return explain_search(plan, manifest, places, known, asked, facts)
 
 
 # --- which rows --------------------------------------------------------------------------------
@@ -295,6 +329,7 @@ class _Embeddings:
         self._model = model
         self._table: Table = np.zeros((0, 0))
         self.name = "embeddings"
+        self.network: Any = None
         if self._given is not None and (self._given.ndim != 2 or len(self._given) != len(manifest)):
             raise errors.EvaluationError(
                 f"embeddings of shape {list(self._given.shape)} for a manifest of {len(manifest)} rows",
@@ -308,7 +343,7 @@ class _Embeddings:
         from xzoo.evaluation.engine import _name, _resolve
 
         network: Any = _resolve(cast("Embeds | str", self._model))
-        self.name = _name(network)
+        self.name, self.network = _name(network), network
         rows = tuple(self.manifest.rows[place] for place in self._first)
         self._table = _embed(network, Manifest(rows, self.manifest.root), batch_size, flip)
 
@@ -326,12 +361,13 @@ def _best_pixels(
     data: Manifest | str | Path,
     options: Mapping[str, Any] | None,
     repetitions: Sequence[int] | None,
+    details: bool,
 ) -> ProtocolResult:
     """Try plain grey values at several sizes and return the result whose first figure is best."""
     from xzoo.evaluation.pixels import SIZES, Pixels
 
     manifest = _manifest(plan, data, options)
-    results = [run_protocol(plan, Pixels(size), manifest, repetitions=repetitions) for size in SIZES]
+    results = [run_protocol(plan, Pixels(size), manifest, repetitions=repetitions, details=details) for size in SIZES]
     return max(results, key=lambda result: result.mean[plan.figures[0]] or 0.0)
 
 
@@ -551,18 +587,36 @@ def _pair_task(plan: Protocol, manifest: Manifest) -> tuple[list[int], list[int]
     return list(range(len(manifest))), []
 
 
-def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) -> Repetition:
+@dataclass(frozen=True)
+class _Listed:
+    """Listed pairs with their scores.
+
+    Attributes:
+        scores: ``[P]`` cosines.
+        sides: Two of ``[P]``: places in ``rows``.
+        rows: An image, or the first image of a template.
+        keys: Names of the templates; empty for images.
+    """
+
+    scores: Table
+    sides: list[npt.NDArray[np.int64]]
+    rows: Sequence[Row]
+    keys: list[tuple[str, ...]]
+
+
+def _listed(plan: Protocol, manifest: Manifest, embed: _Embeddings) -> _Listed:
+    """Return the scores of the pairs that the manifest lists."""
     pairs = manifest.pairs
     assert plan.pairs is not None and pairs is not None
     every = list(range(len(manifest)))
-    counts = {"images": len(manifest), "pairs": len(pairs)}
+    rows: Sequence[Row] = manifest.rows
+    keys: list[tuple[str, ...]] = []
     if plan.pairs.template is None:
-        place = {row.index: at for at, row in enumerate(manifest.rows)}
+        place: dict[Any, int] = {row.index: at for at, row in enumerate(manifest.rows)}
         vectors = embed.of(every)
     else:
-        vectors, keys, _ = pooled(embed.of(every), manifest.rows, plan.pairs.template)
-        place = {key[0] if len(key) == 1 else key: at for at, key in enumerate(keys)}  # type: ignore[misc]
-        counts["templates"] = len(vectors)
+        vectors, keys, rows = pooled(embed.of(every), manifest.rows, plan.pairs.template)
+        place = {key[0] if len(key) == 1 else key: at for at, key in enumerate(keys)}
     try:
         sides = [np.array([place[name] for name in side.tolist()]) for side in (pairs.first, pairs.second)]
     except KeyError as fault:
@@ -577,6 +631,15 @@ def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) 
             for start in range(0, len(pairs), step)
         ]
     )
+    return _Listed(scores, sides, rows, keys)
+
+
+def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) -> Repetition:
+    pairs = manifest.pairs
+    assert plan.pairs is not None and pairs is not None
+    listed = _listed(plan, manifest, embed)
+    scores = listed.scores
+    counts = {"images": len(manifest), "pairs": len(pairs)} | ({"templates": len(listed.rows)} if listed.keys else {})
     genuine, impostor = scores[pairs.same], scores[~pairs.same]
     counts |= {"genuine": len(genuine), "impostor": len(impostor), "mated probes": len(genuine)}
     if not len(genuine) or not len(impostor):
