@@ -15,7 +15,7 @@ from PIL import Image
 from xzoo.data.manifest import Manifest
 from xzoo.errors import DataError, EvaluationError, MissingFile
 from xzoo.evaluation import Pixels, Report, evaluate, pixel_baseline
-from xzoo.evaluation.protocol import Side
+from xzoo.evaluation.protocols.sides import Side
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ _EXPORTS = {
     "ProtocolResult": "protocols.runner",
     "Report": "report",
     "Retrieval": "ranking",
-    "Side": "protocol",
+    "Side": "protocols.sides",
     "Verification": "roc",
     "evaluate": "engine",
     "pixel_baseline": "engine",
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from xzoo.evaluation.engine import evaluate, pixel_baseline
     from xzoo.evaluation.intervals import wilson
     from xzoo.evaluation.pixels import Pixels
-    from xzoo.evaluation.protocol import Side
     from xzoo.evaluation.protocols.runner import ProtocolResult, run_protocol
+    from xzoo.evaluation.protocols.sides import Side
     from xzoo.evaluation.ranking import Retrieval, retrieval
     from xzoo.evaluation.report import Report
     from xzoo.evaluation.roc import Verification, verification, verification_from_scores

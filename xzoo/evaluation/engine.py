@@ -14,7 +14,7 @@ from xzoo.data.images import load_raw
 from xzoo.data.manifest import Manifest
 from xzoo.evaluation.intervals import wilson
 from xzoo.evaluation.pixels import SIZES, Pixels
-from xzoo.evaluation.protocol import Side, choose
+from xzoo.evaluation.protocols.sides import Side, choose
 from xzoo.evaluation.ranking import retrieval
 from xzoo.evaluation.report import Report
 from xzoo.evaluation.roc import verification

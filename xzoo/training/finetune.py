@@ -11,7 +11,7 @@ import torch
 
 from xzoo import adapters, errors, hub, recipes
 from xzoo.data.manifest import Manifest
-from xzoo.evaluation.protocol import Side, choose
+from xzoo.evaluation.protocols.sides import Side, choose
 from xzoo.families.base import Embedder
 from xzoo.recipes.schema import Recipe
 from xzoo.training import engine
