@@ -26,7 +26,7 @@ from xzoo.evaluation.similarity import codes
 
 if TYPE_CHECKING:
     from xzoo.data.manifest import Manifest, Row
-    from xzoo.evaluation.protocol import Side
+    from xzoo.evaluation.protocols.sides import Side
     from xzoo.evaluation.ranking import Retrieval
 
 __all__ = [
