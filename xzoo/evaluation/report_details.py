@@ -434,7 +434,7 @@ def explain(
         members,
         np.array([row.subject for row in asked.rows]),
         np.array([picture.subject for picture in shown]),
-        cmc=search.cmc.tolist(),
+        cmc=search.cmc[: len(members)].tolist(),
         n_mated=search.n_query,
         probe_picture=[_picture(row) for row in asked.rows],
         gallery_picture=shown,

@@ -79,7 +79,7 @@ def explain_search(
         known.vectors,
         asked.subject,
         known.subject,
-        cmc=search.cmc.tolist(),
+        cmc=search.cmc[: len(known.vectors)].tolist(),
         n_mated=search.n_query,
         probe_picture=_pictures(plan.probe, manifest, places[1], asked),
         gallery_picture=_pictures(plan.gallery, manifest, places[0], known),
