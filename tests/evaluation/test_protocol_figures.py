@@ -170,3 +170,28 @@ def test_templates_are_formed_by_columns_and_refuse_two_subjects():
 def test_the_spread_over_repetitions_is_of_the_population_and_unknown_with_one_unknown():
     means, deviations = figures.spread([{"a": 0.0, "b": None}, {"a": 1.0, "b": 0.5}])
     assert means == {"a": 0.5, "b": None} and deviations == {"a": 0.5, "b": None}
+
+
+def outcomes(subject, **values):
+    return figures.Outcomes(np.array(subject), {name: np.array(each, float) for name, each in values.items()})
+
+
+def test_one_probe_for_each_subject_has_wilsons_interval():
+    ends = figures.intervals([outcomes(range(63), rank1=[1] * 49 + [0] * 14)])
+    assert ends["rank1"] == pytest.approx((0.661, 0.863), abs=5e-4)  # 49 of 63, as published for IJB-MDF
+
+
+def test_probes_of_one_subject_are_drawn_together_over_all_repetitions():
+    rng = np.random.default_rng(0)
+    subject = np.repeat(np.arange(30), 10)
+    hits = np.repeat(rng.random(30) < 0.5, 10)  # all probes of a subject fail or succeed together
+    many = figures.intervals([outcomes(subject, rank1=hits, map=hits * 0.5)] * 3)
+    low, high = many["rank1"]
+    plain = [np.mean(hits[::10][rng.integers(0, 30, 30)]) for _ in range(4000)]
+    assert (low, high) == pytest.approx(tuple(np.quantile(plain, [0.025, 0.975])), abs=0.035)
+    assert many["map"] == pytest.approx((low / 2, high / 2))
+
+
+def test_no_error_at_all_leaves_an_interval_over_the_subjects():
+    low, high = figures.intervals([outcomes([0, 0, 1, 1], rank1=[1, 1, 1, 1])])["rank1"]
+    assert high == 1.0 and low == pytest.approx(2 / (2 + 1.959964**2), abs=1e-6)

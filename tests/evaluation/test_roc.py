@@ -147,3 +147,10 @@ def test_sets_that_do_not_fit_are_refused(change: dict[str, object], word: str) 
     }
     with pytest.raises(EvaluationError, match=word):
         verification(**(sides | change))  # type: ignore[arg-type]
+
+
+def test_an_interval_is_told_where_no_false_accept_lies_at_the_threshold() -> None:
+    subject = np.repeat(np.arange(4), 5)
+    found = verification(np.eye(4)[subject], np.eye(4), subject, np.arange(4), (0.1,))
+    low, high = found.interval[0.1] or (0.0, 0.0)
+    assert found.tar[0.1] == 1.0 and 0.3 < low < 1.0 and high == 1.0

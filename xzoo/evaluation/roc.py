@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 # Distinct genuine scores held at a time; where there are more, the scores are gone through once for each so many.
 HELD = 1 << 23
 # The same for plain vectors of scores, and their block: together less than 100 MiB on two cores.
-HELD_PLAIN, BLOCK_PLAIN = 1 << 19, 3 << 21
+HELD_PLAIN, BLOCK_PLAIN = 1 << 19, 1 << 22
 # Genuine scores looked for at a time in a sorted block.
 KEYS = 1 << 14
 # Points of a curve: enough for any plot.
@@ -407,7 +407,9 @@ class _Pairs:
             k = list(used).index(far)
             base = total[k] / total[-1]
             # Where the drawn false accepts are r times as many, the threshold is that of a rate r times lower.
-            shift = np.log2(np.clip(base / np.maximum(impostor[:, k], base / 64), 1 / 4, 4))
+            # Without any false accept there is nothing to follow: the threshold stays.
+            times = base / np.maximum(impostor[:, k], base / 64) if base else np.ones(len(impostor))
+            shift = np.log2(np.clip(times, 1 / 4, 4))
             at = genuine[:, 17 * k : 17 * k + 17]
             position = (shift + 2) * 4
             low = np.minimum(position.astype(int), 15)

@@ -14,14 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from xzoo import errors
+from xzoo.evaluation.intervals import Interval, bootstrap_ratio, wilson
 
 __all__ = [
+    "Outcomes",
     "Searches",
     "accuracy",
     "auc",
     "blocks",
     "eer",
     "folds",
+    "intervals",
     "nearest_tar",
     "open_set",
     "pair_scores",
@@ -282,6 +285,44 @@ def _numbers(fold: npt.NDArray[np.int64]) -> Sequence[int]:
             f"accuracy over {len(numbers)} fold", why="The threshold of a fold comes from the other ones."
         )
     return numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """What became of each mated probe of one repetition.
+
+    Attributes:
+        subject: ``[N]``, whose probe it is.
+        values: ``[N]`` for each figure that is a mean over probes.
+    """
+
+    subject: Scores
+    values: Mapping[str, Scores]
+
+
+def intervals(repetitions: Sequence[Outcomes]) -> dict[str, Interval]:
+    """Return 95 % intervals of means over probes.
+
+    Subjects are drawn again with replacement, each with all its probes in all repetitions, for
+    these are not independent; the gallery stays as it is. Where each subject is one probe, and where no
+    draw could differ because all probes agree, a rate gets Wilson's interval over subjects.
+    """
+    subject = np.concatenate([one.subject for one in repetitions])
+    names = list(repetitions[0].values)
+    if not len(subject) or not names:
+        return {}
+    table = np.stack([np.concatenate([one.values[name] for one in repetitions]) for name in names], 1).astype(
+        np.float64
+    )
+    many = len(np.unique(subject))
+    ends = dict(zip(names, bootstrap_ratio(table, np.ones(len(table)), subject), strict=True))
+    for name, column in zip(names, table.T, strict=True):
+        total = column.sum()
+        if len(table) == many and np.isin(column, (0, 1)).all():
+            ends[name] = wilson(round(total), many)
+        elif total in (0, len(column)):
+            ends[name] = wilson(many if total else 0, many)
+    return ends
 
 
 def spread(values: Sequence[Mapping[str, float | None]]) -> tuple[dict[str, float | None], dict[str, float | None]]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from xzoo import errors
 from xzoo.catalog.names import natural_key
 from xzoo.data.manifest import Manifest, Row
-from xzoo.evaluation.intervals import wilson
+from xzoo.evaluation.intervals import Interval, wilson
 from xzoo.evaluation.protocols import figures
 from xzoo.evaluation.protocols.schema import Protocol, Sample, Selection, parse_figure
 from xzoo.evaluation.protocols.templates import pooled
@@ -63,8 +63,9 @@ class ProtocolResult:
         repetitions: Each one.
         mean: Of each figure over the repetitions.
         std: Population standard deviation of each; ``None`` for a single repetition.
-        intervals: 95 % Wilson intervals of the rank rates, for the probes of one repetition:
-            repetitions share their probes, so more of them tell nothing about other people.
+        intervals: 95 % intervals. Means over probes draw the subjects again (:func:`figures.intervals`); figures of
+            one repetition over comparisons get those of :attr:`Verification.interval`; rates of listed pairs
+            Wilson's, pairs taken for independent.
         warnings: What these data cannot tell, one sentence each.
         details: Curves, histograms and worst errors of the first repetition, where they were asked
             for; not part of :meth:`to_dict`.
@@ -177,10 +178,13 @@ def run_protocol(
     work = [_pair_task(plan, manifest)] if plan.pairs else [_sides(plan, manifest, number) for number in numbers]
     embed = _Embeddings(model, manifest, sorted({place for part in work for side in part for place in side}))
     embed.run(batch_size, flip=plan.flip)
-    done = [
-        _pairs(plan, manifest, embed, number) if plan.pairs else _search(plan, manifest, embed, sides, number)
+    found = [
+        _pairs(plan, manifest, embed, number)
+        if plan.pairs
+        else _search(plan, manifest, embed, sides, number, alone=len(numbers) == 1)
         for sides, number in zip(work, numbers, strict=True)
     ]
+    done = [one.repetition for one in found]
     definition = plan.model_dump(mode="json", exclude_none=True)
     mean, std = figures.spread([one.figures for one in done])
     # Accuracy has a spread of its own, over folds.
@@ -206,11 +210,7 @@ def run_protocol(
         ),
         mean=mean,
         std=std,
-        intervals={
-            name: wilson(round(rate * done[0].counts["mated probes"]), done[0].counts["mated probes"])
-            for name, rate in mean.items()
-            if name.startswith("rank") and rate is not None
-        },
+        intervals=_intervals(plan, found),
         warnings=_warnings(plan, done),
         details=_explained(plan, manifest, embed, work[0], len(done)) if details else None,
     )
@@ -398,6 +398,22 @@ def _embed(network: Any, images: Manifest, batch_size: int, flip: bool) -> Table
 # --- figures -----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """A repetition with what its intervals are made from: outcomes of the probes, and intervals known already."""
+
+    repetition: Repetition
+    outcomes: figures.Outcomes | None
+    ends: Mapping[str, Interval]
+
+
+def _intervals(plan: Protocol, found: Sequence[_Done]) -> dict[str, Interval]:
+    known = dict(found[0].ends) if len(found) == 1 else {}
+    outcomes = [one.outcomes for one in found if one.outcomes is not None]
+    known |= figures.intervals(outcomes) if outcomes else {}
+    return {name: known[name] for name in plan.figures if name in known}
+
+
 @dataclass(frozen=True)
 class _Side:
     """Vectors of one side with what is known about each: an image, or a template."""
@@ -431,8 +447,14 @@ def _side(selection: Selection, manifest: Manifest, embed: _Embeddings, places: 
 
 
 def _search(
-    plan: Protocol, manifest: Manifest, embed: _Embeddings, places: tuple[list[int], list[int]], number: int
-) -> Repetition:
+    plan: Protocol,
+    manifest: Manifest,
+    embed: _Embeddings,
+    places: tuple[list[int], list[int]],
+    number: int,
+    *,
+    alone: bool,
+) -> _Done:
     from xzoo.evaluation import retrieval, verification
 
     assert plan.gallery is not None and plan.probe is not None
@@ -454,18 +476,25 @@ def _search(
     rule, cameras = _rule(plan, known, asked)
     kinds = {kind for _, kind, _, _ in wanted}
     mated = 0
+    outcomes: figures.Outcomes | None = None
     if kinds & {"rank", "map", "minp"}:
         deepest = max([rank or 1 for _, kind, rank, _ in wanted if kind == "rank"], default=1)
         search = retrieval(
             asked.vectors, known.vectors, asked.subject, known.subject, *cameras, rule=rule, max_rank=deepest
         )
         mated = search.n_query
+        has_mate = search.rank > 0
+        values: dict[str, Table] = {}
         for name, kind, rank, at in wanted:
             if kind == "rank" and rank:
                 found[name] = float(search.cmc[rank - 1])
+                values[name] = search.rank[has_mate] <= rank
             elif kind == "minp" or (kind == "map" and at is None):
                 found[name] = search.mean_inp if kind == "minp" else search.mean_ap
+                values[name] = (search.inverse_penalty if kind == "minp" else search.average_precision)[has_mate]
+        outcomes = figures.Outcomes(asked.subject[has_mate], values)
     hits: dict[str, bool] = {}
+    ends: dict[str, Interval] = {}
     if plan.hits or "tpir" in kinds or any(kind == "map" and at for _, kind, _, at in wanted):
         depths = {int(at) for _, kind, _, at in wanted if kind == "map" and at} or {len(known.vectors)}
         for depth in sorted(depths):
@@ -507,6 +536,12 @@ def _search(
                 found[name] = whole.tar[at]
             elif kind in ("auc", "eer"):
                 found[name] = float(getattr(whole, kind))
+        if alone:
+            told = whole.interval
+            for name, kind, _, at in wanted:
+                interval = told.get(at if kind == "tar" and at else kind)
+                if interval is not None and found.get(name) is not None:
+                    ends[name] = interval
         if "tar_nearest" in kinds:
             genuine, impostor = _scores(known, asked)
             found |= {
@@ -516,7 +551,8 @@ def _search(
             }
     counts |= {"mated probes": mated or int(np.isin(asked.subject, known.subject).sum())}
     counts["unmated probes"] = len(asked.vectors) - counts["mated probes"]
-    return Repetition(number, {name: found[name] for name in plan.figures}, counts, hits)
+    repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, hits)
+    return _Done(repetition, outcomes, ends)
 
 
 def _rule(plan: Protocol, known: _Side, asked: _Side) -> tuple[Any, tuple[Table | None, Table | None]]:
@@ -634,7 +670,7 @@ def _listed(plan: Protocol, manifest: Manifest, embed: _Embeddings) -> _Listed:
     return _Listed(scores, sides, rows, keys)
 
 
-def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) -> Repetition:
+def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) -> _Done:
     pairs = manifest.pairs
     assert plan.pairs is not None and pairs is not None
     listed = _listed(plan, manifest, embed)
@@ -660,7 +696,13 @@ def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) 
             found[name] = figures.nearest_tar(genuine, impostor, at)
         else:
             found[name] = (figures.auc if kind == "auc" else figures.eer)(genuine, impostor)
-    return Repetition(number, found, counts, {})
+    trials = {"accuracy": len(scores), "tar": len(genuine), "tar_nearest": len(genuine), "val": len(genuine)}
+    ends = {
+        name: wilson(round(rate * trials[kind]), trials[kind])
+        for name, rate in found.items()
+        if (kind := name.partition("@")[0]) in trials and rate is not None
+    }
+    return _Done(Repetition(number, found, counts, {}), None, ends)
 
 
 def _warnings(plan: Protocol, done: Sequence[Repetition]) -> tuple[str, ...]:
