@@ -134,12 +134,22 @@ def test_json_holds_the_figures_and_the_details(written: Path, report: Report) -
 
 
 def test_markdown_tells_value_interval_and_count(report: Report) -> None:
-    low, high = report.intervals["rank1"]
+    assert report.details is not None
+    low, high = report.details.intervals["rank1"]
     rows = report.to_markdown().splitlines()
     assert (
         f"| rank-1 | {report.rank1:.4f} | {low:.4f} to {high:.4f} | {round(report.rank1 * 18)} of 18 probes |" in rows
     )
     assert "| gallery \\ probe | VIS | NIR | LWIR |" in [row.replace("\\\\", "\\") for row in rows]
+
+
+def test_every_figure_has_an_interval_that_contains_it(report: Report) -> None:
+    assert report.details is not None
+    ends = report.details.intervals
+    values = {"rank1": report.rank1, "map": report.map, "minp": report.minp, "auc": report.auc, "eer": report.eer}
+    values |= {f"tar@{far}": rate for far, rate in report.tar.items() if rate is not None}
+    assert set(values) <= set(ends)
+    assert all(ends[key][0] - 1e-9 <= value <= ends[key][1] + 1e-9 for key, value in values.items())
 
 
 def test_an_unsupported_rate_is_told_as_such(faces: Path) -> None:
@@ -152,12 +162,13 @@ def test_an_unsupported_rate_is_told_as_such(faces: Path) -> None:
 def test_the_hub_block_is_a_model_index_that_the_hub_reads(written: Path, report: Report) -> None:
     from huggingface_hub.repocard_data import model_index_to_eval_results
 
+    assert report.details is not None
     index = yaml.safe_load((written / "model-index.yaml").read_text())["model-index"]
     name, results = model_index_to_eval_results(index)
     assert name == report.model
     found = {result.metric_name: result for result in results}
     assert found["rank-1"].metric_value == report.rank1
-    assert found["rank-1"].metric_args == {"interval_95": list(report.intervals["rank1"])}
+    assert found["rank-1"].metric_args == {"interval_95": list(report.details.intervals["rank1"])}
     assert found["EER"].dataset_revision == report.data_sha256
     assert found["EER"].dataset_args is not None and found["EER"].dataset_args["n_genuine"] == report.n_genuine
 

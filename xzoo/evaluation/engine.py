@@ -154,6 +154,8 @@ def evaluate(
             place=lambda row: number[_image(row)],
             members=members,
             search=search,
+            pairs=pairs,
+            fars=FARS,
             device=getattr(network, "device", None),
         )
     return Report(

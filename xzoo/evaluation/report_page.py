@@ -233,7 +233,7 @@ def eval_results(report: Report | ProtocolResult, *, task: str = "face-recogniti
 
     if not isinstance(report, Report):
         return _protocol_results(report, task)
-    name = _folder(report.data)
+    name, ends = _folder(report.data), _ends(report)
     values: list[tuple[str, str, float | None, str | None]] = [
         ("rank-1", "rank1", report.rank1, None),
         ("rank-5", "rank5", report.rank5, None),
@@ -248,8 +248,8 @@ def eval_results(report: Report | ProtocolResult, *, task: str = "face-recogniti
         if value is None:
             continue
         facts: dict[str, Any] = {}
-        if key in report.intervals:
-            facts["interval_95"] = [float(end) for end in report.intervals[key]]
+        if key in ends:
+            facts["interval_95"] = [float(end) for end in ends[key]]
         if far is not None and report.thresholds[far] is not None:
             facts["threshold"] = float(report.thresholds[far] or 0.0)
         results.append(
@@ -334,6 +334,7 @@ def _sheet(report: Report | ProtocolResult) -> _Sheet:
                 *machine,
             ],
         )
+    ends = _ends(report)
     return _Sheet(
         model=report.model,
         title=f"{report.model}: {report.probe} in {report.gallery}",
@@ -343,9 +344,9 @@ def _sheet(report: Report | ProtocolResult) -> _Sheet:
         details=details,
         tar={float(far): rate for far, rate in report.tar.items() if rate is not None},
         bands={
-            float(far): report.intervals[f"tar@{far}"]
+            float(far): ends[f"tar@{far}"]
             for far, rate in report.tar.items()
-            if rate is not None and f"tar@{far}" in report.intervals
+            if rate is not None and f"tar@{far}" in ends
         },
         thresholds=[(value, f"FAR {far}") for far, value in report.thresholds.items() if value is not None],
         eer=report.eer,
@@ -681,7 +682,13 @@ def _folder(data: str) -> str:
 
 
 def _interval(report: Report, key: str) -> str:
-    return f"{report.intervals[key][0]:.4f} to {report.intervals[key][1]:.4f}" if key in report.intervals else ""
+    ends = _ends(report).get(key)
+    return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
+def _ends(report: Report) -> dict[str, Interval]:
+    """Return the intervals by subject where the details have them, else those of the report."""
+    return {**report.intervals, **(report.details.intervals if report.details is not None else {})}
 
 
 def _rank1(cell: Cell | None) -> str:
