@@ -12,13 +12,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 _EXPORTS = {
+    "Group": "groups",
+    "Landmarks": "landmarks",
+    "OpenSet": "identification",
     "Pixels": "pixels",
     "ProtocolResult": "protocols.runner",
     "Report": "report",
     "Retrieval": "ranking",
     "Side": "protocols.sides",
     "Verification": "roc",
+    "by_group": "groups",
     "evaluate": "engine",
+    "fuse": "fusion",
+    "join": "fusion",
+    "landmark_errors": "landmarks",
+    "open_set": "identification",
     "pixel_baseline": "engine",
     "retrieval": "ranking",
     "run_protocol": "protocols.runner",
@@ -28,13 +36,21 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "Group",
+    "Landmarks",
+    "OpenSet",
     "Pixels",
     "ProtocolResult",
     "Report",
     "Retrieval",
     "Side",
     "Verification",
+    "by_group",
     "evaluate",
+    "fuse",
+    "join",
+    "landmark_errors",
+    "open_set",
     "pixel_baseline",
     "retrieval",
     "run_protocol",
@@ -45,7 +61,11 @@ __all__ = [
 
 if TYPE_CHECKING:
     from xzoo.evaluation.engine import evaluate, pixel_baseline
+    from xzoo.evaluation.fusion import fuse, join
+    from xzoo.evaluation.groups import Group, by_group
+    from xzoo.evaluation.identification import OpenSet, open_set
     from xzoo.evaluation.intervals import wilson
+    from xzoo.evaluation.landmarks import Landmarks, landmark_errors
     from xzoo.evaluation.pixels import Pixels
     from xzoo.evaluation.protocols.runner import ProtocolResult, run_protocol
     from xzoo.evaluation.protocols.sides import Side
