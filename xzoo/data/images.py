@@ -158,7 +158,7 @@ def resize(pixels: Pixels, size: tuple[int, int], interpolation: str = "bicubic"
 def load_raw(
     images: Manifest | Sequence[ImageLike], preprocess: Preprocess, *, workers: int | None = None
 ) -> torch.Tensor:
-    """Decode many images into one tensor, in order, cropped to their boxes.
+    """Decode many images into one tensor, in order, cropped to their boxes or aligned by their landmarks.
 
     Pillow releases the interpreter while it decodes and resizes, so threads
     suffice; the result does not depend on their number.
@@ -184,11 +184,11 @@ def load_raw(
     if workers is not None and workers < 1:
         raise OptionError(f"workers={workers!r}", why="at least one thread must do the work", do="workers=1 or more")
     sources: Sequence[ImageLike] = images.paths if isinstance(images, Manifest) else images
-    boxes = [row.box for row in images.rows] if isinstance(images, Manifest) else [None] * len(sources)
+    known = [(row.box, row.landmarks) for row in images.rows] if isinstance(images, Manifest) else None
     pixels = np.empty((len(sources), *preprocess.size[1:], 3), dtype=np.uint8)
 
     def decode(index: int) -> None:
-        pixels[index] = preprocess.pixels(sources[index], boxes[index])
+        pixels[index] = preprocess.pixels(sources[index], *(known[index] if known else ()))
 
     count = min(workers or min(os.cpu_count() or 1, 8), max(len(sources), 1))
     with ThreadPoolExecutor(count) as pool:

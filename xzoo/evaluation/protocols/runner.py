@@ -145,7 +145,8 @@ def run_protocol(
     Args:
         protocol: The name of one of the zoo's, a YAML file, or what ``protocols.load`` returned.
         model: A model, a catalogue name (its published weights are used), ``"pixels"``, or embeddings
-            ``[N, D]`` in the order of the manifest's rows.
+            ``[N, D]`` in the order of the manifest's rows. For a protocol of landmarks: points
+            ``[N, L, 2]`` in pixels of the upright images, in the same order.
         data: A manifest, or the root of the data set, which the protocol's reader reads.
         options: Further options of the reader.
         repetitions: Numbers of those to carry out; all by default. Needed where each one has its own model.
@@ -165,6 +166,10 @@ def run_protocol(
     from xzoo.evaluation.protocols import load
 
     plan = protocol if isinstance(protocol, Protocol) else load(protocol)
+    if plan.landmarks is not None:
+        from xzoo.evaluation.protocols.points import run_landmarks
+
+        return run_landmarks(plan, _as_table(model), _manifest(plan, data, options), details=details)
     if _is_pixels(model):
         return _best_pixels(plan, data, options, repetitions, details)
     numbers = list(plan.repetitions.numbers if repetitions is None else repetitions)
@@ -319,7 +324,7 @@ class _Embeddings:
         first: list[int] = []
         for place in places:
             row = manifest.rows[place]
-            key = (row.path, row.box)
+            key = (row.path, row.box, row.landmarks)
             if key not in number:
                 number[key] = len(number)
                 first.append(place)
