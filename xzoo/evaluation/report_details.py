@@ -35,6 +35,7 @@ __all__ = [
     "WORST",
     "Cell",
     "Details",
+    "Displaced",
     "Miss",
     "Pair",
     "Picture",
@@ -105,6 +106,19 @@ class Miss:
 
 
 @dataclass(frozen=True)
+class Displaced:
+    """An image whose landmarks lie far from where they should be.
+
+    Attributes:
+        picture: Which.
+        error: Mean distance, divided by the size of the face.
+    """
+
+    picture: Picture
+    error: float
+
+
+@dataclass(frozen=True)
 class Cell:
     """Closed-set search between the templates of two domains (one mean of raw embeddings a subject).
 
@@ -150,6 +164,8 @@ class Details:
         weights_sha256: Of the model's weights, where the figures do not tell it.
         scope: Which part of the evaluation the curves show, where it is not the whole.
         intervals: 95 % intervals by figure, from drawing subjects again.
+        ced: ``(error, share of images at or below it)``, for landmarks.
+        displaced: Images with the largest errors of landmarks, worst first.
     """
 
     cmc: tuple[float, ...]
@@ -168,6 +184,8 @@ class Details:
     weights_sha256: str | None = None
     scope: str = ""
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ced: tuple[tuple[float, float], ...] = ()
+    displaced: tuple[Displaced, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, dicts, numbers and strings; ``root`` stays out, being a place on one machine."""

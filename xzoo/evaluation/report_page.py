@@ -159,6 +159,9 @@ def _protocol_figures(result: ProtocolResult) -> list[tuple[str, str, str, str]]
         interval = (
             f"{result.intervals[name][0]:.4f} to {result.intervals[name][1]:.4f}" if name in result.intervals else ""
         )
+        if "points" in first:
+            rows.append((name, said, interval, f"{first['images']} images, {first['points']} points"))
+            continue
         searched = name.startswith(("rank", "map", "minp", "tpir"))
         counted = (
             f"{mated} mated probes"
@@ -413,6 +416,8 @@ def _plots(sheet: _Sheet) -> Iterable[str]:
     if details.cmc:
         caption = f"Rate of {details.n_mated} mated probes found among the first k; shaded: 95 % Wilson interval."
         yield _figure(_cmc(details), caption)
+    if details.ced:
+        yield _figure(_ced(details), "Share of images whose landmarks err by no more than this.")
     if not sheet.n_genuine or not sheet.n_impostor:
         return
     thresholds, fmr, fnmr = details.curve()
@@ -443,6 +448,17 @@ def _cmc(details: Details) -> str:
         linear("rate found", 0, 1),
         [Line("", points, band=band, markers=count <= 20)],
         description=f"Cumulative match characteristic, {points[0][1]:.4f} at rank 1, {points[-1][1]:.4f} at {count}.",
+    )
+
+
+def _ced(details: Details) -> str:
+    limit = details.ced[-1][0]
+    return chart(
+        "CED",
+        linear("error, as a share of the normalising distance", 0, limit),
+        linear("share of images", 0, 1),
+        [Line("", details.ced)],
+        description=f"Cumulative error distribution up to {limit:g}, where it reaches {details.ced[-1][1]:.4f}.",
     )
 
 
@@ -636,6 +652,16 @@ def _errors(details: Details, show: _Thumbnails | None) -> Iterable[str]:
             raw=True,
         )
 
+    if details.ced:
+        yield _table(
+            ("error", "image"),
+            [(f"{item.error:.4f}", picture(item.picture)) for item in details.displaced],
+            numbers=(0,),
+            raw=True,
+        )
+        if show is None:
+            yield "<p>Images are left out unless they are asked for.</p>"
+        return
     yield "<h3>Searches whose mate stood furthest behind</h3>"
     yield misses(details.misses) if details.misses else "<p>None: every mate stood first.</p>"
     yield "<h3>Impostor comparisons with the highest scores</h3>"

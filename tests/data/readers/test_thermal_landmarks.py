@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from PIL import Image
 
 from xzoo.data import readers
 from xzoo.data.images import read_image
+from xzoo.data.manifest import Manifest
 from xzoo.data.people.labels import face_labels
 from xzoo.data.people.layouts import write
 from xzoo.data.people.layouts.core import Piece, _resized
 from xzoo.data.people.layouts.marks import _moved, iron
 from xzoo.data.readers.thermal_landmarks import padded_box
-from xzoo.errors import DataError, OptionError
+from xzoo.errors import DataError, EvaluationError, OptionError
 from xzoo.evaluation.protocols import run_protocol
+from xzoo.evaluation.protocols.schema import check
 
 
 def patterned(kind: str, subject: int, sample: int, spectrum: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -247,3 +250,102 @@ def test_the_generator_itself_fills_each_layout(tmp_path: Path, name: str) -> No
     root = write(name, tmp_path / "set", subjects=3, progress=False, **small)
     found = readers.check(name, root, deep=True)
     assert not found.missing and not found.unreadable and not found.faults
+
+
+# --- from reader to figures --------------------------------------------------------------------
+
+
+def truth_of(manifest: Manifest) -> npt.NDArray[np.float64]:
+    return np.array([row.landmarks for row in manifest.rows], float)
+
+
+def test_sf_tl54_from_the_reader_to_figures_by_hand(sf_tl54: Path) -> None:
+    manifest = readers.read("sf_tl54", sf_tl54)
+    points = truth_of(manifest)
+    test = [place for place, row in enumerate(manifest.rows) if row.split == "test"]
+    assert run_protocol("sf_tl54", points, manifest).mean["nme"] == 0
+    # Every point of the three test images moves to the right by 1 %, 2 % and 20 % of the outer eye corners' distance.
+    for place, share in zip(test, (0.01, 0.02, 0.2), strict=True):
+        eyes = np.linalg.norm(points[place, 36] - points[place, 45])
+        points[place, :, 0] += share * eyes
+    points[[place for place in range(12) if place not in test]] = np.nan  # these take no part
+    found = run_protocol("sf_tl54", points, manifest, details=True)
+    assert found.mean["nme"] == pytest.approx(0.23 / 3) and found.mean["nme_mouth"] == pytest.approx(0.23 / 3)
+    assert found.mean["failure_rate"] == pytest.approx(1 / 3)
+    # The CED is 0 below 0.01, 1/3 to 0.02, 2/3 to 0.1: area (0.01 / 3 + 2 * 0.08 / 3) / 0.1.
+    assert found.mean["ced_auc"] == pytest.approx(0.17 / 0.3, abs=2e-3)
+    assert found.repetitions[0].counts == {"images": 3, "points": 162, "failed images": 1}
+    assert found.details is not None
+    assert found.details.displaced[0].picture.path == manifest.rows[test[2]].path
+
+
+def test_the_crop_convention_divides_each_axis_by_the_box(sf_tl54: Path) -> None:
+    manifest = readers.read("sf_tl54", sf_tl54)
+    points = truth_of(manifest)
+    widths = np.array([row.box[2] for row in manifest.rows if row.box])
+    points[..., 0] += 0.05 * widths[:, None]
+    found = run_protocol("sf_tl54.crop", points, manifest)
+    expected = []
+    for row in manifest.rows:
+        if row.split == "test" and row.box and row.landmarks:
+            corners = (np.array(row.landmarks) - row.box[:2]) / row.box[2:]
+            expected.append(0.05 / np.linalg.norm(corners[36] - corners[45]))
+    assert found.mean["nme"] == pytest.approx(np.mean(expected))
+
+
+def test_tfw_and_rwth_from_the_reader_to_figures(tfw: Path, rwth: Path) -> None:
+    manifest = readers.read("tfw", tfw)
+    points = truth_of(manifest)
+    points[:, :, 1] += 0.05 * np.linalg.norm(points[:, 0] - points[:, 1], axis=1)[:, None]
+    for protocol, images in (("tfw", 2), ("tfw.indoor", 1), ("tfw.outdoor", 1)):
+        found = run_protocol(protocol, points, manifest)
+        assert found.mean["nme"] == pytest.approx(0.05) and found.repetitions[0].counts["images"] == images
+    manifest = readers.read("rwth_thermal", rwth)
+    points = truth_of(manifest)
+    points[0, 0] += (3, 4)  # one point of 68 by 5 px; the outer eye corners lie 9 px apart both ways
+    found = run_protocol("rwth_thermal", points, manifest)
+    assert found.mean["nme"] == pytest.approx(5 / 68 / np.hypot(9, 9) / 2)
+
+
+def test_a_protocol_of_landmarks_is_written_as_a_page(sf_tl54: Path, tmp_path: Path) -> None:
+    manifest = readers.read("sf_tl54", sf_tl54)
+    found = run_protocol("sf_tl54", truth_of(manifest) + 1, manifest, details=True)
+    page = found.write(tmp_path).read_text()
+    assert page.count("<svg ") == 1 and "CED" in page and "162 points" in page
+
+
+def test_points_that_do_not_fit_are_refused(sf_tl54: Path) -> None:
+    manifest = readers.read("sf_tl54", sf_tl54)
+    for wrong in (np.zeros((12, 5, 2)), np.zeros((12, 54)), "hybrid_fr_t2v"):
+        with pytest.raises(EvaluationError, match=r"\[12, 54, 2\]"):
+            run_protocol("sf_tl54", wrong, manifest)
+    with pytest.raises(EvaluationError, match="not finite"):
+        run_protocol("sf_tl54", np.full((12, 54, 2), np.nan), manifest)
+    bare = Manifest(tuple(dataclasses.replace(row, landmarks=None) for row in manifest.rows), manifest.root)
+    with pytest.raises(EvaluationError, match="no 54 landmarks"):
+        run_protocol("sf_tl54", np.zeros((12, 54, 2)), bare)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"figures": ["rank1"]}, "no figure of landmarks"),
+        ({"figures": ["nme_ears"]}, "parts are jaw"),
+        ({"probe": None}, "selects the images"),
+        ({"gallery": {"where": {}}, "flip": True}, "compare nobody"),
+        ({"landmarks": None, "gallery": {"where": {"split": "x"}}}, "needs landmarks"),
+        ({"landmarks": {"points": 7}}, "points"),
+    ],
+)
+def test_a_faulty_protocol_of_landmarks_is_told(change: dict[str, Any], words: str) -> None:
+    tree: dict[str, Any] = {
+        "protocol": "mine",
+        "title": "t",
+        "source": "s",
+        "probe": {"where": {"split": "test"}},
+        "landmarks": {"points": 5, "normalisation": "eye_centres"},
+        "figures": ["nme"],
+    }
+    tree |= change
+    with pytest.raises(EvaluationError, match=words):
+        check({key: value for key, value in tree.items() if value is not None}, "mine")

@@ -15,6 +15,7 @@ from xzoo.cards.schema import Closed, Line, Text, load_yaml, validated
 __all__ = [
     "FIGURES",
     "Column",
+    "Measure",
     "Pairwise",
     "Protocol",
     "Repetitions",
@@ -44,14 +45,19 @@ FIGURES: Mapping[str, str] = {
     "accuracy": "over folds of listed pairs, the threshold from the other folds (LFW)",
     "val@<far>": "true accept rate over folds, the threshold from the other folds at that false accept rate (LFW)",
     "tpir<k>@<fpir>": "true positive identification rate within rank k at a false positive identification rate",
+    "nme": "mean over images of the mean distance of landmarks, divided by a size; nme_<part> of one part",
+    "failure_rate": "share of images whose error is above the limit",
+    "ced_auc": "area under the cumulative error distribution up to the limit, divided by the limit",
 }
 """Every figure that a protocol may ask for."""
 
 _FIGURE = re.compile(
-    r"(?P<kind>rank|map|minp|auc|eer|tar_nearest|tar|accuracy|val|tpir)(?P<rank>[1-9]\d*)?(?:@(?P<at>[0-9.eE+-]+))?"
+    r"(?P<kind>rank|map|minp|auc|eer|tar_nearest|tar|accuracy|val|tpir|nme(?:_(?:jaw|brows|nose|eyes|mouth))?|failure_rate"
+    r"|ced_auc)(?P<rank>[1-9]\d*)?(?:@(?P<at>[0-9.eE+-]+))?"
 )
 _LISTED = ("accuracy", "val")
 _VERIFIES = ("auc", "eer", "tar", "tar_nearest")
+_LANDMARKS = ("nme", "failure_rate", "ced_auc")
 
 
 class Sample(Closed):
@@ -103,6 +109,22 @@ class Pairwise(Closed):
     template: Template | None = None
 
 
+class Measure(Closed):
+    """How landmarks are measured against the manifest's.
+
+    An image's error is the mean distance of its ``points``, divided by ``normalisation`` (see
+    :func:`xzoo.evaluation.landmarks.landmark_errors`). ``space`` is where distances are taken: in
+    pixels, or after dividing x by the width and y by the height of the face's box (``crop``). An image
+    fails above ``limit``; with ``at_limit_fails`` also at it.
+    """
+
+    points: Literal[5, 54, 68]
+    normalisation: Literal["outer_eyes", "eye_centres", "box", "box_diagonal", "truth_box"] = "outer_eyes"
+    space: Literal["pixel", "crop"] = "pixel"
+    limit: Annotated[float, Field(gt=0)] = 0.1
+    at_limit_fails: bool = False
+
+
 class Repetitions(Closed):
     """How often, and the number (the seed, or the fold) of the first one."""
 
@@ -123,7 +145,8 @@ class Protocol(Closed):
     (leave-one-out). Verification figures (``auc``, ``eer``, ``tar``) take every comparison of
     gallery and probe but that of an image with itself. ``cmc`` says what a rank counts: images,
     or subjects by their best image.
-    ``flip`` adds the embedding of each image's mirror image.
+    ``flip`` adds the embedding of each image's mirror image. With ``landmarks`` nobody is recognised: points
+    are compared with those of the manifest, on the images that ``probe`` selects.
     """
 
     protocol: Annotated[Text, Field(pattern=r"^[a-z0-9_]+(\.[A-Za-z0-9_-]+)*$")]
@@ -134,6 +157,7 @@ class Protocol(Closed):
     gallery: Selection | None = None
     probe: Selection | None = None
     pairs: Pairwise | None = None
+    landmarks: Measure | None = None
     exclusions: list[Exclusion] = []
     cmc: Literal["images", "subjects"] = "images"
     repetitions: Repetitions = Repetitions()
@@ -161,6 +185,9 @@ class Protocol(Closed):
 
 def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield key and fault where parts of a protocol do not fit together; wrong types are told elsewhere."""
+    if data.get("landmarks") is not None:
+        yield from _landmark_misfits(data)
+        return
     listed = data.get("pairs") is not None
     for side in ("gallery", "probe"):
         if listed and data.get(side) is not None:
@@ -183,7 +210,9 @@ def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         except errors.EvaluationError as fault:
             yield "figures", f"{figure!r}: {fault.why} {fault.exists}".strip()
             continue
-        if listed and kind not in (*_LISTED, *_VERIFIES):
+        if kind.startswith(_LANDMARKS):
+            yield "figures", f"{figure!r} needs landmarks"
+        elif listed and kind not in (*_LISTED, *_VERIFIES):
             yield "figures", f"{figure!r} needs a gallery and probes, not pairs"
         if not listed and kind in _LISTED:
             yield "figures", f"{figure!r} needs pairs"
@@ -191,6 +220,25 @@ def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     pooled = any(isinstance(side, dict) and side.get("template") for side in sides)
     if pooled and exclusions:
         yield "exclusions", "a template has no camera and is no image"
+
+
+def _landmark_misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in ("gallery", "pairs", "exclusions", "flip", "hits"):
+        if data.get(key):
+            yield key, "not beside landmarks, which compare nobody"
+    probe = data.get("probe")
+    if probe is None:
+        yield "probe", "missing; it selects the images"
+    elif isinstance(probe, dict) and probe.get("template"):
+        yield "probe", "landmarks have no templates"
+    figures = data.get("figures")
+    for figure in figures if isinstance(figures, list) else ():
+        if isinstance(figure, str) and not figure.startswith(_LANDMARKS):
+            yield "figures", f"{figure!r} is no figure of landmarks; they are nme, nme_<part>, failure_rate, ced_auc"
+        elif isinstance(figure, str) and not _FIGURE.fullmatch(figure):
+            yield "figures", f"{figure!r}: parts are jaw, brows, nose, eyes and mouth"
+    if data.get("options") and data.get("reader") is None:
+        yield "options", "they are the reader's, and there is no reader"
 
 
 def parse_figure(text: str) -> tuple[str, int | None, float | None]:

@@ -1,0 +1,132 @@
+"""Protocols of landmarks: points against those of the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xzoo import errors
+from xzoo.data.manifest import Manifest
+from xzoo.evaluation.landmarks import Landmarks, landmark_errors
+from xzoo.evaluation.protocols.explained import provenance
+from xzoo.evaluation.protocols.runner import ProtocolResult, Repetition, chosen
+from xzoo.evaluation.protocols.schema import Measure, Protocol
+from xzoo.evaluation.report_details import BINS, WORST, Details, Displaced, Picture
+
+__all__ = ["run_landmarks"]
+
+Table = npt.NDArray[Any]
+
+
+def run_landmarks(
+    plan: Protocol, predicted: Table | None, manifest: Manifest, *, details: bool = False
+) -> ProtocolResult:
+    """Carry out a protocol of landmarks.
+
+    Args:
+        plan: With ``landmarks``.
+        predicted: ``[N, L, 2]`` in pixels of the upright images, in the order of the manifest's rows;
+            rows that do not take part may be NaN.
+        manifest: With landmarks, and boxes where the protocol needs them.
+        details: Also keep the CED and the worst images.
+
+    Raises:
+        EvaluationError: Points that do not fit, images without landmarks, or none chosen.
+    """
+    how = plan.landmarks
+    assert how is not None and plan.probe is not None
+    if predicted is None or predicted.shape != (len(manifest), how.points, 2):
+        shape = "no points" if predicted is None else f"points of shape {list(predicted.shape)}"
+        raise errors.EvaluationError(
+            f"protocol {plan.protocol!r} with {shape}",
+            why=f"It measures landmarks: an array [{len(manifest)}, {how.points}, 2], in the order of the manifest.",
+            do="predict the points of each row, in pixels of the upright image",
+        )
+    places = chosen(manifest, plan.probe)
+    rows = [manifest.rows[place] for place in places]
+    lacking = [row.path for row in rows if row.landmarks is None or len(row.landmarks) != how.points]
+    if not rows or lacking:
+        raise errors.EvaluationError(
+            f"protocol {plan.protocol!r} on {str(manifest.root)!r}",
+            why=f"{len(lacking)} images have no {how.points} landmarks, such as {lacking[0]!r}."
+            if lacking
+            else "It selects no image.",
+            do="read the data set with the protocol's reader",
+        )
+    truth = np.array([row.landmarks for row in rows], float)
+    box = np.array(
+        [(x, y, x + w, y + h) for x, y, w, h in (row.box if row.box else (np.nan,) * 4 for row in rows)], float
+    )
+    needs_box = how.space == "crop" or how.normalisation in ("box", "box_diagonal")
+    if needs_box and (bare := [row.path for row in rows if row.box is None]):
+        raise errors.EvaluationError(
+            f"protocol {plan.protocol!r}",
+            why=f"It divides by boxes; {len(bare)} images have none, such as {bare[0]!r}.",
+        )
+    found = _measured(how, predicted[places].astype(float), truth, box, [row.subject for row in rows])
+    values: dict[str, float | None] = {"nme": found.nme, "failure_rate": found.failure_rate, "ced_auc": found.auc}
+    values |= {f"nme_{part}": value for part, value in found.regions.items()}
+    definition = plan.model_dump(mode="json", exclude_none=True)
+    figures = {name: values.get(name) for name in plan.figures}
+    ends = {"nme": found.interval["nme"], "failure_rate": found.interval["failure_rate"]}
+    ends["ced_auc"] = found.interval["auc"]
+    kept = None
+    if details:
+        worst = np.argsort(-found.per_image, kind="stable")[:WORST].tolist()
+        kept = Details(
+            cmc=(),
+            n_mated=0,
+            genuine=(0,) * BINS,
+            impostor=(0,) * BINS,
+            ced=tuple(
+                (float(error), float(share)) for error, share in found.ced.T[:: max(1, found.ced.shape[1] // 500)]
+            ),
+            displaced=tuple(
+                Displaced(
+                    Picture(rows[place].subject, rows[place].path, rows[place].spectrum, rows[place].box),
+                    float(found.per_image[place]),
+                )
+                for place in worst
+            ),
+            **provenance(plan, manifest, places, None, 1),
+        )
+    return ProtocolResult(
+        protocol=plan.protocol,
+        title=plan.title,
+        definition=definition,
+        definition_sha256=hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest(),
+        model="landmarks",
+        data=str(manifest.root),
+        data_sha256=manifest.hash,
+        repetitions=(
+            Repetition(
+                0, figures, {"images": found.n_images, "points": found.n_points, "failed images": found.n_failed}, {}
+            ),
+        ),
+        mean=dict(figures),
+        std=dict.fromkeys(figures),
+        intervals={name: ends[name] for name in plan.figures if name in ends},
+        warnings=tuple(plan.notes),
+        details=kept,
+    )
+
+
+def _measured(how: Measure, predicted: Table, truth: Table, box: Table, subject: list[str]) -> Landmarks:
+    """Return the errors, in pixels or in shares of the box."""
+    if how.space == "crop":
+        corner, sides = box[:, None, :2], (box[:, 2:] - box[:, :2])[:, None]
+        predicted, truth = (predicted - corner) / sides, (truth - corner) / sides
+        box = np.tile((0.0, 0.0, 1.0, 1.0), (len(box), 1))
+    return landmark_errors(
+        predicted,
+        truth,
+        how.normalisation,
+        box=box,
+        limit=how.limit,
+        subject=np.array(subject),
+        at_limit_fails=how.at_limit_fails,
+    )
