@@ -11,7 +11,7 @@ from xzoo.data.people.gait import JOINTS
 from xzoo.data.people.traits import SESSION
 from xzoo.errors import OptionError
 
-SMALL = (192, 64)
+SMALL, TINY = (192, 64), (96, 32)
 
 
 def people(subjects, samples, size=SMALL, phase=None):
@@ -66,8 +66,8 @@ def test_nobody_is_an_empty_batch():
     ],
 )
 def test_boxes_hold_the_part_that_is_drawn_and_little_else(box, parts, above_chin):
-    size = (384, 128)
-    subjects, samples = torch.arange(48), torch.arange(48) * 3
+    size = (256, 86)
+    subjects, samples = torch.arange(24), torch.arange(24) * 3
     found = people(subjects, samples, size)
     cover = drawn(found, "LWIR", size, mark=parts).seen[:, 0] > 0.6
     if above_chin:
@@ -83,20 +83,20 @@ def test_boxes_hold_the_part_that_is_drawn_and_little_else(box, parts, above_chi
         assert y.min() >= top - 2 and y.max() <= bottom + 2
         # The top of the legs is below a hem.
         loose.append(max(x.min() - left, right - x.max(), bottom - y.max()))
-    assert len(loose) > 40
-    assert sorted(loose)[len(loose) // 2] < 12
+    assert len(loose) > 20
+    assert sorted(loose)[len(loose) // 2] < 8
 
 
 def test_joints_lie_on_the_drawn_body():
-    size = (384, 128)
-    subjects, samples = torch.arange(40), torch.arange(40) * 5
+    size = (256, 86)
+    subjects, samples = torch.arange(24), torch.arange(24) * 5
     found = people(subjects, samples, size)
     cover = drawn(found, "LWIR", size).cover
     known = body_labels(subjects, samples, size=size)
     x = known.keypoints[..., 0].round().long()
     y = known.keypoints[..., 1].round().long()
     inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
-    hit = cover[torch.arange(40)[:, None].expand_as(x)[inside], y[inside], x[inside]] > 0.4
+    hit = cover[torch.arange(24)[:, None].expand_as(x)[inside], y[inside], x[inside]] > 0.4
     assert hit.float().mean() > 0.97
 
 
@@ -112,10 +112,10 @@ def test_a_nose_is_visible_from_the_front_and_not_from_behind():
 
 
 def test_yaw_is_positive_when_the_chest_points_to_the_right():
-    found = people(torch.arange(40), zeros(40))
+    found = people(torch.arange(64), torch.arange(64))
     where = found.where
     ahead = where.joints[:, JOINTS.index("left_toe"), 0] - where.joints[:, JOINTS.index("left_ankle"), 0]
-    known = body_labels(torch.arange(40), zeros(40))
+    known = body_labels(torch.arange(64), torch.arange(64))
     side = (known.pose[:, 0].abs() - 90).abs() < 40
     assert side.sum() > 5
     assert torch.equal(ahead[side] > 0, known.pose[side, 0] > 0)
@@ -123,18 +123,16 @@ def test_yaw_is_positive_when_the_chest_points_to_the_right():
 
 def test_prints_fade_from_vis_over_nir_and_are_gone_in_heat():
     """Drawn without light, noise and background: only cloth with and without its print."""
-    subjects = torch.arange(60)
-    found = people(subjects, zeros(60))
-    printed = found.worn["stripes"] + found.worn["checks"] + found.worn["blocks"] + found.worn["upright"]
-    chosen = printed[:, 0] > 0
-    assert chosen.sum() > 10
+    worn = people(torch.arange(60), zeros(60)).worn
+    printed = (worn["stripes"] + worn["checks"] + worn["blocks"] + worn["upright"])[:, 0] > 0
+    found = people(torch.arange(60)[printed][:12], zeros(12), TINY)
     plain = {name: torch.zeros_like(value) for name, value in found.worn.items() if name in PRINTS}
     contrast = {}
     for spectrum in SPECTRA:
-        with_print = drawn(found, spectrum).seen
-        without = drawn(found._replace(worn=found.worn | plain), spectrum).seen
-        change = (with_print - without).abs().mean((1, 2, 3))[chosen]
-        contrast[spectrum] = float((change / without.abs().mean((1, 2, 3))[chosen]).mean())
+        with_print = drawn(found, spectrum, TINY).seen
+        without = drawn(found._replace(worn=found.worn | plain), spectrum, TINY).seen
+        change = (with_print - without).abs().mean((1, 2, 3))
+        contrast[spectrum] = float((change / without.abs().mean((1, 2, 3))).mean())
     assert contrast["VIS"] > 3 * contrast["NIR"] > 9 * contrast["SWIR"]
     assert contrast["MWIR"] == contrast["LWIR"] == 0.0
 
@@ -146,15 +144,13 @@ def test_colours_do_not_reach_the_thermal_bands():
     found = people(torch.arange(12), zeros(12))
     other = {name: value.flip(1) * 0.5 for name, value in found.worn.items() if name.startswith("colour_")}
     for spectrum in ("MWIR", "LWIR"):
-        assert torch.equal(
-            drawn(found, spectrum).seen, drawn(found._replace(worn=found.worn | other), spectrum).seen
-        )
+        assert torch.equal(drawn(found, spectrum).seen, drawn(found._replace(worn=found.worn | other), spectrum).seen)
     changed = drawn(found._replace(worn=found.worn | other), "VIS").seen - drawn(found, "VIS").seen
     assert changed.abs().mean() > 0.01
 
 
 def test_a_coat_hides_heat_that_a_shirt_shows():
-    found = people(torch.arange(24), zeros(24))
+    found = people(torch.arange(12), zeros(12))
     worn = found.worn | {"ambient": torch.full_like(found.worn["ambient"], 5.0)}
     warm = {}
     for name, clo in (("shirt", 0.15), ("coat", 1.9)):
@@ -173,7 +169,7 @@ def test_cloth_temperature_is_two_resistances_in_series():
 
 
 def test_skin_is_bright_in_nir_dark_in_swir_and_warm_in_heat():
-    found = people(torch.arange(24), zeros(24))
+    found = people(torch.arange(12), zeros(12))
     level = {}
     for spectrum in SPECTRA:
         figure = drawn(found, spectrum)
@@ -188,7 +184,7 @@ def test_skin_is_bright_in_nir_dark_in_swir_and_warm_in_heat():
 
 
 def test_hands_and_hair_are_cooler_than_the_neck():
-    found = people(torch.arange(24), zeros(24))
+    found = people(torch.arange(12), zeros(12))
     seen = drawn(found, "LWIR").seen[:, 0]
     hands = seen[drawn(found, "LWIR", mark=("hands",)).seen[:, 0] > 0.9].mean()
     neck = seen[drawn(found, "LWIR", mark=("neck",)).seen[:, 0] > 0.9].mean()
@@ -203,6 +199,7 @@ def test_a_session_changes_the_clothes_and_not_the_build():
     for name, value in first.worn.items():
         assert torch.equal(value, later.worn[name]), name
     assert (first.worn["colour_top"] - other.worn["colour_top"]).abs().sum(1).gt(0.01).float().mean() > 0.9
+    assert (first.worn["collar"] != other.worn["collar"]).float().mean() > 0.3
     for name in ("sleeve", "legs", "skirt", "top_clo", "ambient"):
         assert not torch.equal(first.worn[name], other.worn[name]), name
     for name, value in first.b.items():
@@ -234,24 +231,30 @@ def test_distance_takes_detail_and_contrast():
     assert detail[0] > detail[1] > detail[2]
     assert float(body_labels(subjects, zeros(12), distance=500.0).distance[0]) == 500.0
     near = body_labels(subjects, zeros(12)).distance
-    assert 3.0 <= near.min() and near.max() <= 12.0
+    assert near.min() >= 3.0 and near.max() <= 12.0
 
 
-@pytest.mark.parametrize(("gallery", "probe", "least"), [(0, 1, 0.12), (0, SESSION, 0.06)], ids=["same", "other"])
-def test_identity_shows_in_heat_within_a_session_and_across(gallery, probe, least):
-    """Plain pixels, smoothed and normalised: 60 people, so that chance is 1.7 %."""
-    count = 60
-    views = []
-    for start in (gallery, probe):
-        whole = []
-        for step in (0, 2, 4):
-            samples = torch.full((count,), start + step)
-            picture = bodies(torch.arange(count), samples, "LWIR", size=SMALL).float()[:, :1]
-            whole.append(torch.nn.functional.avg_pool2d(picture, 4).flatten(1))
-        views.append([torch.nn.functional.normalize(x - x.mean(1, keepdim=True)) for x in whole])
-    score = torch.stack([a @ b.T for a, b in itertools.product(*views)]).amax(0)
-    rank1 = (score.argmax(1) == torch.arange(count)).float().mean()
-    assert rank1 >= least
+def test_identity_shows_in_heat_within_a_session_and_across():
+    """Plain pixels, smoothed and normalised."""
+    count, size = 40, (96, 32)
+
+    def looks(samples):
+        found = []
+        for sample in samples:
+            picture = bodies(torch.arange(count), torch.full((count,), sample), "LWIR", size=size).float()[:, :1]
+            flat = torch.nn.functional.avg_pool2d(picture, 2).flatten(1)
+            found.append(torch.nn.functional.normalize(flat - flat.mean(1, keepdim=True)))
+        return found
+
+    def beaten(probes):
+        """Return the share of other people who look less like the probe than the person does; half by chance."""
+        score = torch.stack([a @ b.T for a, b in itertools.product(probes, gallery)]).amax(0)
+        return float((score.diagonal()[:, None] > score).float().sum() / (count * (count - 1)))
+
+    gallery = looks((0, 2, 4))
+    same, other = beaten(looks((1, 3, 5))), beaten(looks((SESSION, SESSION + 2, SESSION + 4)))
+    # Two standard errors above one half: 0.5 + 2 * sqrt(1 / 12 / 40).
+    assert same > 0.66 and other > 0.592
 
 
 @pytest.mark.parametrize(

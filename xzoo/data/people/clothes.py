@@ -60,6 +60,10 @@ _LOWERS = {
 }
 
 
+_HABIT = 0.5
+"""How often a session's kinds of garment are those of habit."""
+
+
 def wardrobe(seed: int, subjects: Tensor, days: Tensor, b: Values, factor: Tensor) -> Values:
     """Return what each body wears on a day, ``[B, 1]`` each, and three numbers per colour.
 
@@ -70,7 +74,10 @@ def wardrobe(seed: int, subjects: Tensor, days: Tensor, b: Values, factor: Tenso
         b: The builds: habits of fit, colour and coats.
         factor: What ties masculine traits together.
     """
-    u = uniforms(seed, subjects, days, 65, 40)
+    u = uniforms(seed, subjects, days, 65, 44)
+    # What kinds of garment somebody wears is half habit; their colours and prints are not.
+    habits = uniforms(seed, subjects, torch.zeros_like(subjects), 68, 11)
+    u[:, :11] = torch.where(u[:, 40:41] < _HABIT, habits, u[:, :11])
     z = normals(seed, subjects, days, 66, 16).clamp_(-2.6, 2.6)
     cold = z[:, :1]
     man = torch.sigmoid(4 * factor)

@@ -707,7 +707,8 @@ def _head(s: _Scene, top: Head) -> None:
     nz = (1.0 - nx.square()).sqrt_()
     # Where the line of sight meets the head: across its face, and in front or behind.
     across, front = nx * cosine - nz * sine, nx * sine + nz * cosine
-    grid = torch.stack([across.clamp(-0.93, 0.93) * half / (0.5 * SPAN), ((y - TOP) / (0.5 * SPAN) - 1.0).expand_as(across)], dim=3)
+    at = (y - TOP) / (0.5 * SPAN) - 1.0
+    grid = torch.stack([across.clamp(-0.93, 0.93) * half / (0.5 * SPAN), at.expand_as(across)], dim=3)
     looked = F.grid_sample(top.front, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     share = looked[:, -1:].clamp(min=0.05)
     values = looked[:, :-1] / share

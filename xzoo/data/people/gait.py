@@ -24,19 +24,19 @@ __all__ = ["BUILD", "JOINTS", "Pose", "build", "pose"]
 
 BUILD = {
     "stature": (1.69, 0.065, 0.65),
-    "hip_height": (0.525, 0.014, 0.1),
+    "hip_height": (0.525, 0.017, 0.1),
     "knee_height": (0.282, 0.009, 0.1),
     "trunk": (0.300, 0.009, 0.1),
-    "shoulder": (0.104, 0.007, 0.55),
+    "shoulder": (0.104, 0.008, 0.55),
     "hip_joint": (0.050, 0.004, -0.1),
     "upper_arm": (0.178, 0.008, 0.1),
     "forearm": (0.146, 0.007, 0.1),
     "hand": (0.068, 0.005, 0.1),
     "foot": (0.135, 0.008, 0.1),
-    "neck": (0.050, 0.008, 0.0),
-    "head": (1.0, 0.045, -0.1),
-    "hips_wide": (0.098, 0.007, -0.25),
-    "waist_wide": (0.080, 0.006, 0.35),
+    "neck": (0.050, 0.012, 0.0),
+    "head": (1.0, 0.055, -0.1),
+    "hips_wide": (0.098, 0.008, -0.25),
+    "waist_wide": (0.080, 0.007, 0.35),
     "chest_wide": (0.091, 0.006, 0.45),
     "hips_deep": (0.068, 0.006, -0.1),
     "waist_deep": (0.058, 0.006, 0.2),
@@ -51,7 +51,7 @@ BUILD = {
     "neck_thick": (0.034, 0.0025, 0.7),
     "slouch": (0.03, 0.05, 0.0),
     "head_forward": (0.018, 0.012, 0.0),
-    "shoulder_slope": (0.032, 0.007, 0.1),
+    "shoulder_slope": (0.032, 0.009, 0.1),
     "tilt": (0.0, 0.012, 0.0),
     "arm_carry": (0.12, 0.05, 0.25),
     "toe_out": (0.12, 0.09, 0.1),
@@ -94,7 +94,7 @@ JOINTS = (
 )
 """The keypoints of a body; left and right are the person's own."""
 
-_SIDE, _BACK = 0.24, 0.22
+_SIDE, _BACK = 0.16, 0.26
 """Shares of samples seen from a side and from behind."""
 
 
@@ -130,14 +130,15 @@ def build(seed: int, subjects: Tensor, factor: Tensor) -> Values:
     rows = mean + spread * (loading * factor + own * z).clamp(-2.7, 2.7)
     values = dict(zip(BUILD, torch.split(rows, 1, dim=1), strict=True))
     # Weight and muscle thicken everything at once.
-    bulk = 1.0 + 0.09 * values["mass"] + 0.03 * values["muscle"]
+    heavy = values["mass"].clamp(min=0.0) + 0.55 * values["mass"].clamp(max=0.0)
+    bulk = 1.0 + 0.12 * heavy + 0.03 * values["muscle"]
     for name in ("hips_wide", "waist_wide", "waist_deep", "hips_deep", "thigh_thick", "chest_deep"):
         values[name] = values[name] * bulk
-    limb = 1.0 + 0.06 * values["mass"] + 0.07 * values["muscle"]
+    limb = 1.0 + 0.08 * heavy + 0.07 * values["muscle"]
     for name in ("calf_thick", "arm_thick", "neck_thick"):
         values[name] = values[name] * limb
-    values["chest_wide"] = values["chest_wide"] * (1.0 + 0.04 * values["mass"] + 0.03 * values["muscle"])
-    values["waist_wide"] = values["waist_wide"] * (1.0 + 0.05 * values["mass"])
+    values["chest_wide"] = values["chest_wide"] * (1.0 + 0.06 * heavy + 0.03 * values["muscle"])
+    values["waist_wide"] = values["waist_wide"] * (1.0 + 0.06 * heavy)
     values["waist_deep"] = values["waist_deep"] * (1.0 + 0.09 * values["mass"].clamp(min=-1.0))
     values["bust"] = values["bust"].clamp(min=0.0)
     values["shoulder"] = values["shoulder"] * (1.0 + 0.03 * values["muscle"])
@@ -169,7 +170,7 @@ def pose(
     side = torch.where(u[:, 1:2] < 0.5, 1.0, -1.0)
     turn = torch.zeros_like(side)
     turn = torch.where(u[:, :1] < _SIDE, side * (math.pi / 2), turn)
-    turn = torch.where(u[:, :1] > 1.0 - _BACK, math.pi * side, turn) + 0.28 * z[:, :1]
+    turn = torch.where(u[:, :1] > 1.0 - _BACK, math.pi * side, turn) + 0.24 * z[:, :1]
     face_turn = turn + 0.22 * z[:, 1:2]
     pitch = (0.10 + 0.08 * z[:, 2:3]).clamp(-0.05, 0.35)
     moving = torch.where(u[:, 2:3] < 0.22, 0.10, 1.0)
@@ -270,8 +271,8 @@ def _skeleton(b: Values, cycle: Tensor, moving: Tensor, u: Tensor, z: Tensor) ->
         carry = b["arm_carry"].clamp(min=0.02) + 0.03 * b["mass"].clamp(min=0.0) + 0.04 * z[:, 12 + i : 13 + i].abs()
         inward = zero + 0.12
         # One arm may hold a telephone to the ear, both hands may be in the pockets.
-        phone = ((u[:, 5 + i : 6 + i] < 0.05) & (u[:, 7:8] >= 0.10)).float()
-        pocket = (u[:, 7:8] < 0.10).float()
+        phone = ((u[:, 5 + i : 6 + i] < 0.03) & (u[:, 7:8] >= 0.08)).float()
+        pocket = (u[:, 7:8] < 0.08).float()
         forward = forward.lerp(zero + 0.55, phone).lerp(zero - 0.30, pocket)
         elbow = elbow.lerp(zero + 2.35, phone).lerp(zero + 0.75, pocket)
         carry = carry.lerp(zero + 0.30, torch.maximum(phone, pocket))
