@@ -427,3 +427,20 @@ def test_the_command_writes_the_report_of_a_protocol(tmp_path: Path, capfd: pyte
     words = ["evaluate", "pixels", "--data", str(scface(tmp_path)), "--protocol", "scface.close.eval"]
     assert main([*words, "--report", str(tmp_path / "r"), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["report"] == str(tmp_path / "r" / "report.html")
+
+
+@pytest.mark.browser
+def test_a_browser_without_a_network_shows_the_charts_in_their_colours(report: Report, tmp_path: Path) -> None:
+    import shutil
+    import subprocess
+
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no headless browser is installed")
+    page = report.write(tmp_path / "out")
+    shot = tmp_path / "shot.png"
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--proxy-server=127.0.0.1:9", "--window-size=1100,1800"]
+    subprocess.run([browser, *words, f"--screenshot={shot}", page.as_uri()], check=True, timeout=120)
+    pixels = np.asarray(Image.open(shot).convert("RGB")).reshape(-1, 3)
+    for colour in ((0, 114, 178), (213, 94, 0)):  # the lines of genuine and impostor scores
+        assert (np.abs(pixels.astype(int) - colour).max(1) <= 2).sum() > 200

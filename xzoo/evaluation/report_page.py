@@ -324,7 +324,11 @@ def _sheet(report: Report | ProtocolResult) -> _Sheet:
                 for name, rate in first.items()
                 if name.startswith("tar@") and rate is not None
             },
-            bands={},
+            bands={
+                float(name.partition("@")[2]): ends
+                for name, ends in report.intervals.items()
+                if name.startswith("tar@") and len(report.repetitions) == 1
+            },
             thresholds=(),
             eer=first.get("eer"),
             provenance=[
@@ -466,22 +470,26 @@ def _roc(sheet: _Sheet, fmr: Any, fnmr: Any) -> str:
     low = min(1 / sheet.n_impostor, 0.1)
     drawn = fmr > 0
     points = sorted({(float(a), 1 - float(b)) for a, b in zip(fmr[drawn], fnmr[drawn], strict=True)})
-    band = sorted((far, *ends) for far, ends in sheet.bands.items())
+    bars = sorted((far, *ends) for far, ends in sheet.bands.items())
     guess = [(10 ** (exponent / 20), 10 ** (exponent / 20)) for exponent in range(int(20 * np.log10(low)) - 20, 1)]
     x = logarithmic("false match rate (FAR)", low, 1)
     lines = [
         Line("chance", [point for point in guess if point[0] >= x.low], style=3),
-        Line(sheet.model[:32], points, band=band if len(band) > 1 else ()),
+        Line(sheet.model[:32], points),
     ]
     if sheet.tar:
-        lines.append(Line("reported TAR", sorted(sheet.tar.items()), markers=True, joined=False, style=1))
-    near_chance = points[len(points) // 2][1] < 0.5
+        marked = sorted(sheet.tar.items())
+        lines.append(
+            Line("reported TAR" + (", 95 %" if bars else ""), marked, bars=bars, markers=True, joined=False, style=1)
+        )
+    # The upper left corner is free where few are accepted at low rates.
+    upper_left_is_free = max((rate for far, rate in points if far <= 0.03), default=0.0) < 0.6
     return chart(
         "ROC",
         x,
         linear("true match rate (TAR)", 0, 1),
         lines,
-        legend="top left" if near_chance else "bottom right",
+        legend="top left" if upper_left_is_free else "bottom right",
         description=f"Receiver operating characteristic of {sheet.n_genuine + sheet.n_impostor} comparisons.",
     )
 

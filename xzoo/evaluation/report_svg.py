@@ -57,6 +57,7 @@ class Line:
         label: Its name in the legend; empty for none.
         points: ``(x, y)`` in order.
         band: ``(x, low, high)`` of the interval around it.
+        bars: ``(x, low, high)`` of intervals at single points.
         steps: Points are edges of a histogram, whose area is filled.
         markers: Draw a dot at each point.
         joined: Draw the line between the points.
@@ -66,6 +67,7 @@ class Line:
     label: str
     points: Points
     band: Sequence[tuple[float, float, float]] = ()
+    bars: Sequence[tuple[float, float, float]] = ()
     steps: bool = False
     markers: bool = False
     joined: bool = True
@@ -146,6 +148,10 @@ def chart(
         if line.band:
             outline = [*((a, top) for a, _, top in line.band), *((a, low) for a, low, _ in reversed(line.band))]
             parts.append(f'<polygon points="{_coordinates(map(at, outline))}" fill="{colour}" fill-opacity="0.16"/>')
+        for across, low, top in line.bars:
+            (a, b), (_, c) = at((across, low)), at((across, top))
+            ends = "".join(f"M{a - 4:.1f} {end:.1f}h8" for end in (b, c))
+            parts.append(f'<path d="M{a:.1f} {b:.1f}V{c:.1f}{ends}" stroke="{colour}" stroke-width="1.5"/>')
         placed = _thinned([at(point) for point in line.points])
         if line.steps and placed:
             floor = TOP + high
