@@ -88,8 +88,8 @@ def reflection(who: Values, now: Values, face: Surface, c: Canvas, light: Tensor
     hairy = _hairy(face)
     tone = fields(who["windows"][:, 0:4], c.x.shape[-1])
     grain = (_TEXTURE[spectrum] * who["texture"].clamp(min=0.01))[:, :, None] * skin + (0.22 * hairy)
-    print_ = face.layers[:, LAYERS.index("mask")] * 0.05
-    shade = shade * (1.0 + 0.35 * face.strands * hairy + (grain + print_) * tone)
+    weave = 0.05 * face.layers[:, LAYERS.index("mask")] + 0.12 * face.layers[:, LAYERS.index("hat")]
+    shade = shade * (1.0 + 0.35 * face.strands * hairy + (grain + weave) * tone)
     shade *= 1.0 + _MELANIN[spectrum] * _marks(who, c)
     if spectrum == "VIS":
         warm = torch.tensor([1.0, 0.3, 1.0], device=light.device)
@@ -201,7 +201,7 @@ def _vessels(who: Values) -> list[tuple[Tensor, ...]]:
 
 def _hairy(face: Surface) -> Tensor:
     layers = face.layers
-    return layers[:, LAYERS.index("hair")] + layers[:, LAYERS.index("back_hair")] + 0.5 * layers[:, LAYERS.index("hat")]
+    return layers[:, LAYERS.index("hair")] + layers[:, LAYERS.index("back_hair")]
 
 
 def _marks(who: Values, c: Canvas) -> Tensor:
@@ -254,12 +254,12 @@ def _greys(who: Values, now: Values, spectrum: str) -> dict[str, Tensor]:
     one = torch.ones_like(tone)
     dyes = torch.cat([now["colour_0"], now["colour_1"], now["colour_2"]], dim=1)
     # What is left of the dyes: a little in NIR, nothing beyond; the fibre itself differs.
-    cloth = (0.62 + (0.06 if spectrum == "NIR" else 0.0) * dyes.sum(1, keepdim=True) + 0.09 * now["cloth_cold"]).clamp(
+    cloth = (0.62 + (0.035 if spectrum == "NIR" else 0.0) * dyes.sum(1, keepdim=True) + 0.09 * now["cloth_cold"]).clamp(
         0.15, 0.95
     )
     if spectrum == "NIR":
         skin = 0.66 * torch.exp(-0.28 * tone) * (1.0 + 0.02 * who["redness"])
-        hair = torch.lerp(torch.lerp(0.58 * one, 0.17 * one, dark), 0.62 * one, grey)
+        hair = torch.lerp(torch.lerp(0.46 * one, 0.13 * one, dark), 0.55 * one, grey)
         iris, sclera, lip, teeth = torch.lerp(0.42 * one, 0.26 * one, iris_dark), 0.52 * one, 0.96 * skin, 0.62 * one
         lash, pupil, mouth = 0.45 * skin, 0.03 * one, 0.35 * skin
         brows, beard = skin.lerp(hair, 0.70), skin.lerp(hair, 0.5)
