@@ -551,3 +551,14 @@ def test_figures_equal_those_of_plain_lists(name, tmp_path):
         found = [one.figures[key] for key in ("rank1", "rank5", "map", "minp")]
         assert found == pytest.approx(expected.tolist(), abs=1e-9)
         assert 0 < found[0] < 1
+
+
+def test_a_manifest_with_the_columns_of_a_protocol_takes_the_readers_place(tmp_path, capfd):
+    root = lay("ijb_mdf", tmp_path / "set", subjects=4, frames=1)
+    manifest = readers.read("ijb_mdf", root)
+    table = manifest.write_csv(tmp_path / "mine.csv")
+    again = Manifest.read(table)
+    name = "ijb_mdf.g2.VIS-MWIR"
+    assert run_protocol(name, one_hot(again), again).mean == run_protocol(name, one_hot(manifest), manifest).mean
+    assert main(["evaluate", "pixels", "--data", str(table), "--protocol", name, "--option", "kind=face"]) == 2
+    assert "beside a manifest" in capfd.readouterr().err
