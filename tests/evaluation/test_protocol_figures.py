@@ -33,7 +33,9 @@ def published():
 
 def test_accuracy_over_folds_is_that_of_the_published_fixture(published):
     a, b, same, *_ = published
-    mean, std = figures.accuracy(figures.pair_scores(a, b), same, figures.folds(60))
+    scores = figures.pair_scores(np.concatenate([a, b]), np.arange(60), np.arange(60, 120))
+    assert scores == pytest.approx((a * b).sum(1))
+    mean, std = figures.accuracy(scores, same, figures.folds(60))
     assert mean == pytest.approx(0.95, abs=1e-12)
     assert std == pytest.approx(0.0763762616, abs=1e-10)
 
@@ -67,9 +69,7 @@ def test_tar_never_exceeds_its_false_accept_rate_and_none_is_told_where_it_canno
 def test_nearest_tar_picks_the_nearest_corner_and_of_equal_ones_the_highest():
     # Corners in falling score: (0, .5) (.25, .5) (.25, 1) (1, 1).
     genuine, impostor = np.array([0.9, 0.7]), np.array([0.8, 0.6, 0.5, 0.4])
-    assert figures.nearest_tar(genuine, impostor, 0.1) == 0.5
-    assert figures.nearest_tar(genuine, impostor, 0.2) == 1.0
-    assert figures.nearest_tar(genuine, impostor, 0.25) == 1.0
+    assert figures.nearest_tar(genuine, impostor, [0.1, 0.2, 0.25]) == [0.5, 1.0, 1.0]
 
 
 def test_auc_and_eer_equal_slow_plain_versions():

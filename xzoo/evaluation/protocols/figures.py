@@ -157,7 +157,7 @@ def open_set(found: Searches, rank: int, fpir: float) -> tuple[float | None, flo
     threshold; a mated one is identified where its mate does, among the first ``rank``. Rates are
     ``None`` where fewer than 1/fpir unmated probes cannot show such a rate.
     """
-    alarms = np.sort(found.top[~found.mated])[::-1]
+    alarms = found.top[~found.mated]
     if not found.mated.any() or len(alarms) * fpir < 1 - 1e-9:
         return None, None
     ranked = np.where(found.rank[found.mated] <= rank, found.best[found.mated], -np.inf)
@@ -165,10 +165,21 @@ def open_set(found: Searches, rank: int, fpir: float) -> tuple[float | None, flo
     return share, threshold
 
 
-def pair_scores(first: Scores, second: Scores) -> Scores:
-    """Return the cosine of each row of ``first [P, D]`` with the same row of ``second``."""
-    a, b = unit(first, "first"), unit(second, "second")
-    return np.asarray(np.einsum("pd,pd->p", a, b))
+def pair_scores(vectors: Scores, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Scores:
+    """Return the cosines of pairs of rows of ``vectors [N, D]``, in blocks.
+
+    Args:
+        vectors: Images or templates.
+        first: ``[P]`` row of each pair.
+        second: ``[P]`` the other one.
+    """
+    rows = unit(vectors, "listed")
+    scores = np.empty(len(first), rows.dtype)
+    step = max(1, (1 << 23) // rows.shape[1])
+    for start in range(0, len(first), step):
+        part = slice(start, start + step)
+        np.einsum("pd,pd->p", rows[first[part]], rows[second[part]], out=scores[part])
+    return scores
 
 
 def auc(genuine: Scores, impostor: Scores) -> float:
@@ -196,35 +207,38 @@ def tar(genuine: Scores, impostor: Scores, far: float) -> float | None:
     """
     if len(impostor) * far < 1 - 1e-9:
         return None
-    return _accepted(genuine, np.sort(impostor)[::-1], far)[0]
+    return _accepted(genuine, impostor, far)[0]
 
 
 def _accepted(genuine: Scores, impostor: Scores, rate: float) -> tuple[float, float | None]:
-    """Share of genuine scores above the impostor (falling order) that may not be accepted, and the lowest of them."""
-    allowed = math.floor(rate * len(impostor) + 1e-9)
-    floor = impostor[allowed] if allowed < len(impostor) else -np.inf
+    """Share of genuine scores above the highest impostor that may not be accepted, and the lowest of them."""
+    place = len(impostor) - 1 - math.floor(rate * len(impostor) + 1e-9)
+    floor = np.partition(impostor, place)[place] if place >= 0 else -np.inf
     passed = genuine[genuine > floor]
     return len(passed) / len(genuine), float(passed.min()) if len(passed) else None
 
 
-def nearest_tar(genuine: Scores, impostor: Scores, far: float) -> float:
-    """Return the true accept rate at the corner of the ROC whose false accept rate is nearest to ``far``.
+def nearest_tar(genuine: Scores, impostor: Scores, fars: Sequence[float]) -> list[float]:
+    """Return the true accept rate at the corner of the ROC whose false accept rate is nearest to each of ``fars``.
 
     The rule of the IJB and HFR scripts: corners as scikit-learn's ``roc_curve`` keeps
-    them, of equally near ones the highest. It can lie above ``far``; prefer :func:`tar`.
+    them, of equally near ones the highest. It can lie above the rate; prefer :func:`tar`.
     """
     scores = np.concatenate([genuine, impostor])
     order = np.argsort(-scores, kind="stable")
-    sorted_scores = scores[order]
-    last = np.flatnonzero(np.r_[sorted_scores[1:] != sorted_scores[:-1], True])
+    ranked = scores[order]
+    last = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
     hits = np.cumsum(order < len(genuine))[last]
     falses = last + 1 - hits
     if len(hits) > 2:
         corner = np.r_[True, (np.diff(falses, 2) != 0) | (np.diff(hits, 2) != 0), True]
         hits, falses = hits[corner], falses[corner]
     rates, found = np.r_[0, falses] / len(impostor), np.r_[0, hits] / len(genuine)
-    away = np.abs(rates - far)
-    return float(found[away == away.min()].max())
+    nearest = []
+    for far in fars:
+        away = np.abs(rates - far)
+        nearest.append(float(found[away == away.min()].max()))
+    return nearest
 
 
 def folds(count: int, number: int = 10) -> npt.NDArray[np.int64]:

@@ -549,11 +549,8 @@ def _search(
                     ends[name] = interval
         if "tar_nearest" in kinds:
             genuine, impostor = _scores(known, asked)
-            found |= {
-                name: figures.nearest_tar(genuine, impostor, at)
-                for name, kind, _, at in wanted
-                if kind == "tar_nearest" and at
-            }
+            near = {name: at for name, kind, _, at in wanted if kind == "tar_nearest" and at}
+            found |= dict(zip(near, figures.nearest_tar(genuine, impostor, list(near.values())), strict=True))
     counts |= {"mated probes": mated or int(np.isin(asked.subject, known.subject).sum())}
     counts["unmated probes"] = len(asked.vectors) - counts["mated probes"]
     repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, hits)
@@ -665,13 +662,7 @@ def _listed(plan: Protocol, manifest: Manifest, embed: _Embeddings) -> _Listed:
             f"a pair of protocol {plan.protocol!r} names {fault.args[0]!r}",
             why="No row or template of the manifest is called so.",
         ) from fault
-    step = 1 << 18
-    scores = np.concatenate(
-        [
-            figures.pair_scores(vectors[sides[0][start : start + step]], vectors[sides[1][start : start + step]])
-            for start in range(0, len(pairs), step)
-        ]
-    )
+    scores = figures.pair_scores(vectors, *sides)
     return _Listed(scores, sides, rows, keys)
 
 
@@ -689,6 +680,8 @@ def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) 
         )
     fold = pairs.fold if pairs.fold is not None else figures.folds(len(pairs))
     found: dict[str, float | None] = {}
+    near = {name: at for name in plan.figures if name.startswith("tar_nearest") and (at := parse_figure(name)[2])}
+    found |= dict(zip(near, figures.nearest_tar(genuine, impostor, list(near.values())), strict=True)) if near else {}
     for name in plan.figures:
         kind, _, at = parse_figure(name)
         if kind == "accuracy":
@@ -697,9 +690,7 @@ def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) 
             found[name], found[f"{name}_std"] = figures.val(scores, pairs.same, fold, at)
         elif kind == "tar" and at:
             found[name] = figures.tar(genuine, impostor, at)
-        elif kind == "tar_nearest" and at:
-            found[name] = figures.nearest_tar(genuine, impostor, at)
-        else:
+        elif kind in ("auc", "eer"):
             found[name] = (figures.auc if kind == "auc" else figures.eer)(genuine, impostor)
     trials = {"accuracy": len(scores), "tar": len(genuine), "tar_nearest": len(genuine), "val": len(genuine)}
     ends = {
@@ -707,7 +698,8 @@ def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) 
         for name, rate in found.items()
         if (kind := name.partition("@")[0]) in trials and rate is not None
     }
-    return _Done(Repetition(number, found, counts, {}), None, ends)
+    ordered = {name: rate for key in plan.figures for name, rate in found.items() if name in (key, f"{key}_std")}
+    return _Done(Repetition(number, ordered, counts, {}), None, ends)
 
 
 def _warnings(plan: Protocol, done: Sequence[Repetition]) -> tuple[str, ...]:
