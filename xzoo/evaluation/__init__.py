@@ -22,6 +22,7 @@ _EXPORTS = {
     "Side": "protocols.sides",
     "Verification": "roc",
     "by_group": "groups",
+    "embed_images": "embedding",
     "evaluate": "engine",
     "fuse": "fusion",
     "join": "fusion",
@@ -46,6 +47,7 @@ __all__ = [
     "Side",
     "Verification",
     "by_group",
+    "embed_images",
     "evaluate",
     "fuse",
     "join",
@@ -60,6 +62,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from xzoo.evaluation.embedding import embed_images
     from xzoo.evaluation.engine import evaluate, pixel_baseline
     from xzoo.evaluation.fusion import fuse, join
     from xzoo.evaluation.groups import Group, by_group

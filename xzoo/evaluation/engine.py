@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from xzoo import errors
-from xzoo.data.images import load_raw
 from xzoo.data.manifest import Manifest
+from xzoo.evaluation.embedding import embed_images
 from xzoo.evaluation.intervals import wilson
 from xzoo.evaluation.pixels import SIZES, Pixels
 from xzoo.evaluation.protocols.sides import Side, choose
@@ -112,7 +111,9 @@ def evaluate(
     network = _resolve(model)
 
     distinct = {number[_image(row)]: row for row in used}
-    raw = _embed(network, Manifest(tuple(distinct[place] for place in range(len(distinct))), manifest.root), batch_size)
+    raw = embed_images(
+        network, Manifest(tuple(distinct[place] for place in range(len(distinct))), manifest.root), batch_size
+    )
     probes, probe_subject = raw[asked_number], np.array([row.subject for row in asked.rows])
     members, member_subject = raw[known_number], np.array([row.subject for row in known.rows])
     ranks_shown = CMC_RANKS if details else max(RANKS.values())
@@ -236,27 +237,6 @@ def _resolve(model: Embeds | str | Path) -> Embeds:
             exists="a name, a run folder, or what xzoo.create returns",
         )
     return model
-
-
-def _embed(model: Embeds, images: Manifest, batch_size: int) -> npt.NDArray[np.float32]:
-    """Return raw embeddings ``[N, D]``, each row through the adapter of its spectrum."""
-    batches = []
-    for start in range(0, len(images), batch_size):
-        batch = Manifest(images.rows[start : start + batch_size], images.root)
-        bands = [row.spectrum for row in batch.rows]
-        pixels = load_raw(batch, model.preprocess)
-        batches.append(model.embed(pixels, spectrum=bands, batch_size=batch_size, normalise=False).numpy())
-    raw = np.concatenate(batches)
-    length = np.linalg.norm(raw, axis=1)
-    bad = np.flatnonzero(~np.isfinite(length) | (length == 0))
-    if len(bad):
-        raise errors.EvaluationError(
-            f"embeddings of {len(bad)} of {len(raw)} images are zero or not finite",
-            why="They point nowhere: they have no cosine. First: "
-            + ", ".join(images.rows[place].path for place in bad[:3]),
-            do="look at these images and at the weights",
-        )
-    return raw.astype(np.float32, copy=False)
 
 
 def _image(row: Any) -> tuple[str, Any]:

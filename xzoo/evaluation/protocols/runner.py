@@ -345,12 +345,13 @@ class _Embeddings:
         """Make the embeddings, unless they were given."""
         if self._given is not None:
             return
+        from xzoo.evaluation.embedding import embed_images
         from xzoo.evaluation.engine import _name, _resolve
 
         network: Any = _resolve(cast("Embeds | str", self._model))
         self.name, self.network = _name(network), network
         rows = tuple(self.manifest.rows[place] for place in self._first)
-        self._table = _embed(network, Manifest(rows, self.manifest.root), batch_size, flip)
+        self._table = embed_images(network, Manifest(rows, self.manifest.root), batch_size, flip=flip)
 
     def of(self, places: Sequence[int]) -> Table:
         """Return the embeddings of rows, ``[len(places), D]``."""
@@ -384,20 +385,6 @@ def _as_table(model: object) -> Table | None:
 
         return _array(model)
     return None
-
-
-def _embed(network: Any, images: Manifest, batch_size: int, flip: bool) -> Table:
-    from xzoo.data.images import load_raw
-
-    made = []
-    for start in range(0, len(images), batch_size):
-        batch = Manifest(images.rows[start : start + batch_size], images.root)
-        pixels, bands = load_raw(batch, network.preprocess), [row.spectrum for row in batch.rows]
-        raw = network.embed(pixels, spectrum=bands, batch_size=batch_size, normalise=False)
-        if flip:
-            raw = raw + network.embed(pixels.flip(-1), spectrum=bands, batch_size=batch_size, normalise=False)
-        made.append(raw.numpy())
-    return np.concatenate(made).astype(np.float32, copy=False)
 
 
 # --- figures -----------------------------------------------------------------------------------
