@@ -252,13 +252,15 @@ def collect(
     missed: list[tuple[int, float, int, int, float]] = []
     for rows, scores in _blocks(p, g):
         same = who[rows, None] == whose[None]
-        wanted = np.ones_like(same) if counted is None else counted(rows)
-        bins = np.clip(((scores.astype(np.float64) + 1) * (BINS / 2)).astype(np.int64), 0, BINS - 1)
-        genuine += np.bincount(bins[same & wanted], minlength=BINS)
-        impostor += np.bincount(bins[~same & wanted], minlength=BINS)
-        low = sorted([*low, *_extreme(scores, same & wanted, rows.start, worst, lowest=True)])[:worst]
+        mine, theirs = same, ~same
+        if counted is not None:
+            wanted = counted(rows)
+            mine, theirs = same & wanted, theirs & wanted
+        genuine += _counts(scores[mine])
+        impostor += _counts(scores[theirs])
+        low = sorted([*low, *_extreme(scores, mine, rows.start, worst, low, lowest=True)])[:worst]
         high = sorted(
-            [*high, *_extreme(scores, ~same & wanted, rows.start, worst, lowest=False)],
+            [*high, *_extreme(scores, theirs, rows.start, worst, high, lowest=False)],
             key=lambda item: (-item[0], *item[1:]),
         )[:worst]
         apart = left_out(rows) if left_out is not None else _itself(probe_image, gallery_image, rows)
@@ -297,8 +299,26 @@ def _blocks(probe: Vector, gallery: Vector) -> Iterator[tuple[slice, Vector]]:
         yield rows, probe[rows] @ gallery.T
 
 
-def _extreme(scores: Vector, wanted: Vector, offset: int, count: int, *, lowest: bool) -> list[tuple[float, int, int]]:
-    """Return ``(score, row, column)`` of the lowest or highest wanted scores of a block."""
+def _counts(scores: Vector) -> Vector:
+    bins = ((scores + scores.dtype.type(1)) * scores.dtype.type(BINS / 2)).astype(np.int64)
+    return np.bincount(np.clip(bins, 0, BINS - 1, out=bins), minlength=BINS)
+
+
+def _extreme(
+    scores: Vector,
+    wanted: Vector,
+    offset: int,
+    count: int,
+    known: Sequence[tuple[float, int, int]],
+    *,
+    lowest: bool,
+) -> list[tuple[float, int, int]]:
+    """Return ``(score, row, column)`` of the lowest or highest wanted scores of a block.
+
+    Scores that the ``known`` ones of earlier blocks already beat are left out.
+    """
+    if len(known) == count:
+        wanted = wanted & (scores < known[-1][0] if lowest else scores > known[-1][0])
     places = np.flatnonzero(wanted)
     if not len(places) or not count:
         return []

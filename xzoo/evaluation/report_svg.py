@@ -166,7 +166,7 @@ def chart(
         if line.markers:
             parts += [
                 f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{2.6 if line.joined else 4}" fill="{colour}"/>'
-                for a, b in placed
+                for a, b in map(at, line.points)
             ]
     for value, label in verticals:
         across = LEFT + wide * x.place(value)

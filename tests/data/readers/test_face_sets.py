@@ -145,6 +145,21 @@ def test_cplfw_has_two_lines_a_pair_and_labels_that_agree_with_the_names(tmp_pat
         readers.read("cplfw", tmp_path)
 
 
+def test_calfw_from_pairs_to_accuracy(tmp_path: Path) -> None:
+    lines = []
+    for pair in range(20):
+        first, second = (f"P{pair}_0001.jpg", f"P{pair if pair % 2 == 0 else pair + 50}_0002.jpg")
+        put(tmp_path, f"images/{first}", f"images/{second}")
+        label = 0 if pair % 2 else pair // 2 + 1  # for one person the label may count folds
+        lines += [f"{first} {label}", f"{second} {label}"]
+    (tmp_path / "pairs_CALFW.txt").write_text("\n".join(lines) + "\n")
+    manifest = readers.read("calfw", tmp_path)
+    vectors = np.tile(at(0, 0, 0, 180), (10, 1))
+    vectors[3] = vectors[2]
+    found = run_protocol("calfw", vectors, manifest)
+    assert found.mean["accuracy"] == pytest.approx(0.95) and found.repetitions[0].counts["pairs"] == 20
+
+
 # --- .bin --------------------------------------------------------------------------------------
 
 
@@ -295,6 +310,18 @@ def test_ijb_templates_average_media_before_images(ijbc: Path) -> None:
     assert found.mean["auc"] == pytest.approx(3 / 4)
     assert (found.repetitions[0].counts["genuine"], found.repetitions[0].counts["impostor"]) == (2, 2)
     assert found.mean["tar@1e-4"] is None
+
+
+def test_ijb_b_is_read_alike(ijbc: Path) -> None:
+    for file in (ijbc / "meta").iterdir():
+        file.rename(file.with_name(file.name.replace("ijbc", "ijbb")))
+    manifest = readers.read("ijbb", ijbc)
+    vectors = table(manifest, {name: facts[3] for name, facts in IJB_IMAGES.items()})
+    for protocol in ("ijbb.1v1", "ijbb.1v1.normalised"):
+        assert run_protocol(protocol, vectors, manifest).mean["auc"] == pytest.approx(3 / 4)
+    manifest = readers.read("ijbb", ijbc, task="1:N")
+    vectors = table(manifest, {name: facts[3] for name, facts in IJB_IMAGES.items()})
+    assert run_protocol("ijbb.1vN.closed", vectors, manifest).mean["rank1"] == 1
 
 
 def test_ijb_rows_carry_media_landmarks_and_score(ijbc: Path) -> None:
