@@ -20,8 +20,10 @@ from xzoo.data.manifest import Manifest
 from xzoo.data.readers import mat
 from xzoo.data.readers.bins import parse
 from xzoo.data.readers.groups import components
-from xzoo.errors import DataError, ImageError, MissingFile, OptionError
+from xzoo.errors import DataError, EvaluationError, ImageError, MissingFile, OptionError
 from xzoo.evaluation.protocols import load, names, run_protocol
+from xzoo.evaluation.protocols.runner import chosen
+from xzoo.evaluation.protocols.schema import check
 
 HERE = ("lfw", "calfw", "cplfw", "cfp_fp", "agedb_30", "ijbb", "ijbc", "tinyface", "scface", "qmul_survface", "uccs")
 
@@ -635,3 +637,33 @@ def test_equal_embeddings_find_nobody_in_tinyface(tinyface: Path) -> None:
     # The public scripts sort unstably and backwards, so that ties there may be hits.
     manifest = readers.read("tinyface", tinyface)
     assert run_protocol("tinyface", np.ones((len(manifest), 2)), manifest).mean["rank1"] == 0
+
+
+def test_the_closed_set_divides_each_subject_without_a_common_image(uccs: Path) -> None:
+    put(uccs, *(f"validation_images/r{number}.jpg" for number in range(10)))
+    with open(uccs / "validation.csv", "a") as file:
+        file.writelines(f"r{number}.jpg,{100 + number},{1 + number % 2},0,0,3,4\n" for number in range(10))
+    manifest = readers.read("uccs", uccs)
+    plan = load("uccs.closed")
+    assert plan.gallery is not None and plan.probe is not None
+    known = {place for place, row in enumerate(manifest.rows) if row.role == "probe" and row.subject != "unknown"}
+    draws = []
+    for repetition in range(3):
+        gallery, probe = (set(chosen(manifest, side, repetition)) for side in (plan.gallery, plan.probe))
+        # Six faces of each subject: round(0.7 * 6) = 4 known, 2 asked for.
+        assert gallery | probe == known and not gallery & probe and (len(gallery), len(probe)) == (8, 4)
+        draws.append(tuple(sorted(gallery)))
+    assert len(set(draws)) > 1
+    vectors = np.array([at({"1": 0.0, "2": 90.0}.get(row.subject, 45.0))[0] for row in manifest.rows])
+    found = run_protocol("uccs.closed", vectors, manifest)
+    assert found.mean["rank1"] == 1 and len(found.repetitions) == 10
+    assert found.repetitions[0].counts["mated probes"] == 4
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"), [({"rest": True}, "name the share"), ({"share": 0.5, "count": 2}, "one of the two")]
+)
+def test_a_draw_that_cannot_be_meant_is_refused(sample: dict[str, Any], words: str) -> None:
+    tree = {"protocol": "mine", "title": "t", "source": "s", "gallery": {"sample": sample}, "probe": {}}
+    with pytest.raises(EvaluationError, match=words):
+        check({**tree, "figures": ["rank1"]}, "mine")

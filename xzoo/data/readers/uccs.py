@@ -52,6 +52,7 @@ def _scan(listing: Listing, *, exclude: str = "") -> None:
             "VIS",
             listed=where,
             role="probe",
+            split="known" if who in known else "unknown",
             media=row["FACE_ID"],
             box=(left, top, right - left, bottom - top),
         )

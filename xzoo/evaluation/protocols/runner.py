@@ -282,6 +282,10 @@ def _drawn(rows: Sequence[Row], places: list[int], sample: Sample, repetition: i
     drawn: list[int] = []
     for key in sorted(groups, key=lambda key: [natural_key(word) for word in key]):
         members = sorted(groups[key], key=lambda place: rows[place].path)
+        if sample.share is not None:
+            taken = set(lot.sample(members, max(1, round(sample.share * len(members)))))
+            drawn += [place for place in members if (place in taken) != sample.rest]
+            continue
         # A group of one uses up a draw as well: the public scripts do, and later draws depend on it.
         drawn += [lot.choice(members)] if sample.count == 1 else lot.sample(members, min(sample.count, len(members)))
     return drawn

@@ -67,9 +67,14 @@ class Sample(Closed):
     a group in the code-point order of their paths. For each group ``count`` rows are drawn by
     ``random.Random(seed)`` of the standard library: ``choice`` for one row, ``sample`` for more.
     The seed is the number of the repetition unless given. A group of one row consumes a draw, too.
+
+    With ``share`` that part of each group is drawn instead (rounded, one row at least), and ``rest`` takes
+    what the same draw leaves: gallery and probes of one set without a common image.
     """
 
     count: Count = 1
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    rest: bool = False
     per: Annotated[list[Column], Field(min_length=1)] = ["subject", "camera"]
     seed: int | None = None
 
@@ -194,6 +199,11 @@ def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield side, "not beside pairs, which name both sides"
         if not listed and data.get(side) is None:
             yield side, "missing; name gallery and probe, or pairs"
+        sample = side_data.get("sample") if isinstance(side_data := data.get(side), dict) else None
+        if isinstance(sample, dict) and sample.get("rest") and sample.get("share") is None:
+            yield f"{side}.sample", "rest is what a share leaves: name the share"
+        if isinstance(sample, dict) and sample.get("share") is not None and "count" in sample:
+            yield f"{side}.sample", "count or share, one of the two"
     exclusions = data.get("exclusions")
     if isinstance(exclusions, list) and len(exclusions) > 1:
         yield "exclusions", "one rule at most"
