@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,17 @@ def patterned(kind: str, subject: int, sample: int, spectrum: str, size: tuple[i
     return np.asarray(Image.fromarray(np.repeat(tiles, 3, 2)).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
+@lru_cache
+def nose(subject: int, sample: int, size: int) -> tuple[int, int]:
+    """Where the tip of the nose is; the same in every band."""
+    labels = face_labels(torch.tensor([subject]), torch.tensor([sample]), spectrum="LWIR", size=size, seed=0)
+    x, y = labels.points5[0, 2].round().int().tolist()
+    return x, y
+
+
 def dotted(kind: str, subject: int, sample: int, spectrum: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Black, but for the tip of the nose."""
-    labels = face_labels(torch.tensor([subject]), torch.tensor([sample]), spectrum=spectrum, size=size[0], seed=0)
-    x, y = labels.points5[0, 2].round().int().tolist()
+    x, y = nose(subject, sample, size[0])
     canvas = np.zeros((*size, 3), np.uint8)
     canvas[y, x] = 255
     return canvas
