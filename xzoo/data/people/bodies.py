@@ -51,6 +51,7 @@ _FACES_WIDE = 3.0
 _FACE_CELLS = 64
 _PRINTS = {"VIS": 1.0, "NIR": 1.0, "SWIR": 1.0, "MWIR": 0.0, "LWIR": 0.0}
 _OCCLUDED = 0.16
+_LAMP_FALLS = 0.55
 
 _GAIN = 0.40
 """Clothes and skin span more kelvin than a face, and automatic gain control makes room for them."""
@@ -462,11 +463,14 @@ def _surroundings(
     floor = ((y - 0.80 - 0.05 * z[:, 36]) * 45.0).clamp(0.0, 1.0)
     shadow = torch.exp(-0.5 * ((x / 0.28).square() + ((y - 0.95) / 0.03).square())) * floor
     grain = _noise(chance[:, 4], 48, 20, rows, columns)
-    detail = 0.5 * blobs + 0.45 * uprights * (1.0 - floor) + 0.22 * grain
+    detail = 0.5 * blobs + 0.45 * uprights * (1.0 - floor) + 0.13 * grain
     if spectrum in REFLECTED:
         wall, ground = (0.36 + 0.16 * z[:, 37]).clamp(0.06, 0.8), (0.33 + 0.12 * z[:, 38]).clamp(0.06, 0.7)
         base = torch.lerp(wall.expand(-1, rows, 1), ground.expand(-1, rows, 1), floor)
         level = (base * (1.0 + 0.45 * detail - 0.35 * shadow)).clamp(0.02, 1.0)[:, None]
+        if spectrum == "NIR":
+            # The lamp beside the camera lights what is near more than what is behind.
+            level = level * _LAMP_FALLS
         thing = (0.30 + 0.18 * z[:, 39]).clamp(0.04, 0.8)[:, None]
         if spectrum == "VIS":
             hue = 1.0 + 0.07 * torch.stack([light[:, 50:53], light[:, 53:56]], dim=1)[..., None, None]

@@ -129,7 +129,7 @@ def wardrobe(seed: int, subjects: Tensor, days: Tensor, b: Values, factor: Tenso
         worn[f"colour_{name}"] = _colour(u[:, 18 + 3 * i : 21 + 3 * i], b["bold"], dark)
     worn["colour_lower"] = worn["colour_lower"].lerp(worn["colour_top"], dress)
     worn["fibre_top"], worn["fibre_lower"], worn["fibre_bag"] = z[:, 7:8], z[:, 8:9].lerp(z[:, 7:8], dress), z[:, 9:10]
-    worn["black_dye"] = (u[:, 36:37] < 0.15).float()
+    worn["black_dye"] = (u[:, 36:37] < 0.30).float()
     return worn
 
 
@@ -173,7 +173,7 @@ def _grey(worn: Values, name: str, spectrum: str) -> Tensor:
     if spectrum == "NIR":
         # Carbon black stays dark; other dyes leave a trace.
         base = (0.66 + 0.09 * fibre - leather).clamp(0.35, 0.9)
-        base = base + 0.10 * (dye - 0.35)
+        base = base + 0.18 * (dye - 0.35)
         main = "colour_top" if name.startswith("top") else colour
         solid = worn["black_dye"] * (worn[main].mean(1, keepdim=True) < 0.2) * (name not in ("inner", "belt"))
         return base * (1.0 - 0.72 * solid)
