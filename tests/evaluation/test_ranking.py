@@ -183,3 +183,141 @@ def test_sides_that_do_not_fit_are_refused(change: dict[str, object], word: str)
     }
     with pytest.raises(EvaluationError, match=word):
         retrieval(**(sides | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_subjects_of_many_images_agree_with_the_slow_plain_version_too(rule: str) -> None:
+    sets = crowd(1, q=12, g=400)
+    sets["query_subject"], sets["gallery_subject"] = sets["query_subject"] % 2, sets["gallery_subject"] % 2
+    cmc, mean_ap, mean_inp, n = plain(sets, rule)
+    figures = retrieval(**sets, rule=rule)
+    np.testing.assert_allclose(figures.cmc, cmc, atol=1e-12)
+    assert (figures.mean_ap, figures.mean_inp) == pytest.approx((mean_ap, mean_inp), abs=1e-12)
+    assert figures.n_query == n
+
+
+def test_counting_and_sorting_find_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xzoo.evaluation import ranking
+
+    rng = np.random.default_rng(0)
+    q, g = rng.choice([-1.0, 1.0], (30, 12)), rng.choice([-1.0, 1.0], (17_001, 12))  # three stretches of columns, ties
+    who, whose = rng.integers(0, 900, 30), rng.integers(0, 900, 17_001)
+    counted = retrieval(q, g, who, whose)
+    monkeypatch.setattr(ranking, "COUNTED", -1)
+    found = retrieval(q, g, who, whose)
+    assert (found.rank == counted.rank).all()
+    assert np.array_equal(found.average_precision, counted.average_precision)
+    assert np.array_equal(found.inverse_penalty, counted.inverse_penalty)
+
+
+def test_embeddings_on_disk_are_read_tile_by_tile_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xzoo.evaluation import similarity
+
+    rng = np.random.default_rng(0)
+    who, whose = rng.integers(0, 20, 30), rng.integers(0, 20, 200)
+    q, g = rng.normal(size=(30, 16)).astype(np.float16), rng.normal(size=(200, 16)).astype(np.float16)
+    np.save(tmp_path / "g.npy", g)
+    expected = retrieval(q, g, who, whose, rule="llcm")
+    monkeypatch.setattr(similarity, "KEPT_BYTES", 0)
+    monkeypatch.setattr(similarity, "TILE_BYTES", 64 * 37)
+    found = retrieval(q, np.load(tmp_path / "g.npy", mmap_mode="r"), who, whose, rule="llcm")
+    assert np.array_equal(found.rank, expected.rank)
+    assert found.mean_ap == pytest.approx(expected.mean_ap, abs=1e-9)
+
+
+def test_interval_surrounds_the_figures_and_is_the_same_each_time() -> None:
+    rng = np.random.default_rng(0)
+    centre = rng.normal(size=(50, 8))
+    who = np.repeat(np.arange(50), 4)
+    q = centre[who] + rng.normal(size=(200, 8))
+    found = retrieval(q, centre, who, np.arange(50))
+    for name, figure in (("rank1", found.cmc[0]), ("rank5", found.cmc[4]), ("map", found.mean_ap)):
+        low, high = found.interval[name]
+        assert low < figure < high
+    assert retrieval(q, centre, who, np.arange(50)).interval == found.interval
+
+
+# --- faults that were found in other evaluators: the right answer here ---------------------------
+
+
+def test_a_gallery_smaller_than_max_rank_leaves_the_curve_level() -> None:
+    # torchreid's compiled code returns [0.5, 0.5, 0, 0, 0], its Python code fails.
+    figures = retrieval(angles(0, 40), angles(10, 44, 60), ["a", "b"], ["a", "c", "b"], [1, 1], [2, 1, 1], max_rank=5)
+    assert figures.cmc.tolist() == [1, 1, 1, 1, 1] and figures.n_query == 1
+    figures = retrieval(angles(0, 90), angles(10, 20), ["a", "b"], ["a", "b"], max_rank=5)
+    assert figures.cmc.tolist() == [1, 1, 1, 1, 1]
+    figures = retrieval(angles(0, 30), angles(10, 35), ["a", "a"], ["a", "b"], max_rank=5)
+    assert figures.cmc.tolist() == [0.5, 1, 1, 1, 1]
+
+
+def test_average_precision_sums_in_double_precision() -> None:
+    # torchreid's compiled code sums in float32 and is off by up to 4e-7.
+    rng = np.random.default_rng(4)
+    q, g = rng.normal(size=(300, 6)), rng.normal(size=(700, 6))
+    who, whose = rng.integers(0, 30, 300), rng.integers(0, 30, 700)
+    scores = (q / np.linalg.norm(q, axis=1)[:, None]) @ (g / np.linalg.norm(g, axis=1)[:, None]).T
+    order = np.argsort(-scores, axis=1)
+    hit = whose[order] == who[:, None]
+    precision = np.cumsum(hit, 1) / np.arange(1, 701)
+    expected = ((precision * hit).sum(1) / hit.sum(1)).mean()
+    assert retrieval(q, g, who, whose).mean_ap == pytest.approx(expected, abs=1e-13)
+
+
+def test_counts_are_of_64_bits_on_every_system() -> None:
+    # fast-reid and torchreid held them in C's long, which has 32 on Windows.
+    assert retrieval(angles(0), angles(10), ["a"], ["a"]).rank.dtype == np.int64
+
+
+def test_average_precision_goes_on_after_rank_500_and_divides_by_all_mates() -> None:
+    # Instruct-ReID stops at rank 500; OML divides by the mates among the first k.
+    g = np.concatenate([angles(1), np.repeat(angles(2), 598, 0), angles(3)])
+    figures = retrieval(angles(0), g, ["a"], ["a"] + ["b"] * 598 + ["a"])
+    assert figures.mean_ap == pytest.approx((1 + 2 / 600) / 2)
+
+
+def test_a_query_without_mate_neither_lowers_nor_raises_a_mean() -> None:
+    # fast-reid put a zero among the APs, the AGW line a zero among the CMCs of SYSU, OML counts it as found.
+    sides = (angles(0, 0, 0), angles(10, 20), ["a", "b", "z"], ["a", "b"], [1, 3, 1], [1, 2])
+    figures = retrieval(*sides, rule="sysu", max_rank=1)
+    assert (figures.cmc.tolist(), figures.mean_ap, figures.n_query, figures.n_unmated) == ([1], 1, 1, 2)
+    assert np.isnan(figures.average_precision[1:]).all()
+
+
+def test_the_tinyface_rule_agrees_with_the_published_fixture() -> None:
+    rng = np.random.RandomState(0)
+    for _ in range(3):  # the verification pairs that the fixture draws first
+        rng.randn(60, 8)
+    probe = rng.randint(0, 10, 20)
+    gallery = np.r_[np.arange(10), rng.randint(0, 10, 10), np.full(20, -100)]
+    centre = rng.randn(10, 8)
+    q = centre[probe] + 1.2 * rng.randn(20, 8)
+    g = np.concatenate([centre[gallery[:20]] + 0.6 * rng.randn(20, 8), rng.randn(20, 8)])
+    cmc = retrieval(q, g, probe, gallery, rule="regdb").cmc
+    assert cmc[[0, 4, 19]].tolist() == pytest.approx([0.5, 0.8, 0.9])
+
+
+# --- what cannot be compared is named -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"query_subject": [1, 2]}, "A name never equals a number"),
+        ({"query_subject": [1.0, np.nan], "gallery_subject": [1.0, 2.0]}, "query_subject with 1 NaN"),
+        ({"query": np.array([[1, 0], [np.inf, 1]])}, r"query embeddings, 1 of 2 unusable \(rows 1\)"),
+        ({"query": np.array([["a", "b"], ["c", "d"]])}, "real numbers"),
+        ({"query": np.ones((2, 2), complex)}, "real numbers"),
+        ({"query_camera": [1, 2], "gallery_camera": [1, 2]}, "what the rule leaves out"),
+    ],
+)
+def test_more_sides_that_do_not_fit_are_refused(change: dict[str, object], word: str) -> None:
+    sides: dict[str, object] = {
+        "query": angles(0, 40),
+        "gallery": angles(10, 20),
+        "query_subject": ["a", "b"],
+        "gallery_subject": ["a", "b"],
+    }
+    with pytest.raises(EvaluationError, match=word):
+        retrieval(**(sides | change))  # type: ignore[arg-type]

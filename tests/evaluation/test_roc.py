@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from xzoo.errors import EvaluationError
-from xzoo.evaluation import verification
+from xzoo.evaluation import roc, verification, wilson
 from xzoo.evaluation.roc import FARS, Verification, verification_from_scores
 
 
@@ -154,3 +156,108 @@ def test_an_interval_is_told_where_no_false_accept_lies_at_the_threshold() -> No
     found = verification(np.eye(4)[subject], np.eye(4), subject, np.arange(4), (0.1,))
     low, high = found.interval[0.1] or (0.0, 0.0)
     assert found.tar[0.1] == 1.0 and 0.3 < low < 1.0 and high == 1.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_little_memory_gives_the_same_figures(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    draw = (lambda low, n: rng.integers(low, low + 9, n)) if seed % 2 else (lambda low, n: rng.normal(low / 4, 1, n))
+    genuine, impostor = draw(4, 150).astype(float), draw(0, 600).astype(float)
+    whole = figures(list(genuine), list(impostor))
+    monkeypatch.setattr(roc, "HELD_PLAIN", 3)
+    monkeypatch.setattr(roc, "KEYS", 4)
+    monkeypatch.setattr(roc, "BLOCK_PLAIN", 64)
+    monkeypatch.setattr(roc._Vectors, "held", 7)
+    parts = figures(list(genuine), list(impostor))
+    assert (parts.auc, parts.eer) == pytest.approx((whole.auc, whole.eer), abs=1e-12)
+    assert (parts.tar, parts.thresholds, parts.false_accepts) == (whole.tar, whole.thresholds, whole.false_accepts)
+
+
+def test_a_few_genuine_scores_among_many_impostors_are_handled(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    genuine, impostor = [0.31], rng.normal(0, 1, 3000)
+    monkeypatch.setattr(roc, "HELD_PLAIN", 10)
+    auc, eer, _ = plain(np.array(genuine), impostor, ())
+    found = figures(genuine, list(impostor))
+    assert (found.auc, found.eer) == pytest.approx((auc, eer), abs=1e-12)
+
+
+def test_every_point_of_the_curve_is_exact() -> None:
+    rng = np.random.default_rng(0)
+    genuine, impostor = rng.normal(1, 1, 300), rng.normal(0, 1, 500)
+    curve = figures(list(genuine), list(impostor)).curve
+    assert len(curve.threshold) == 300 and (np.diff(curve.threshold) < 0).all()
+    for threshold, fmr, fnmr in zip(curve.threshold, curve.fmr, curve.fnmr, strict=True):
+        assert fmr == pytest.approx(np.mean(impostor >= threshold))
+        assert fnmr == pytest.approx(np.mean(genuine < threshold))
+
+
+def test_curves_of_many_scores_have_few_points() -> None:
+    rng = np.random.default_rng(0)
+    curve = verification_from_scores(rng.normal(1, 1, 20_000), rng.normal(0, 1, 50_000)).curve
+    assert 2000 <= len(curve.threshold) <= 4000
+    assert curve.fnmr[-1] == 0 and curve.fmr[0] < 1e-3
+
+
+def test_embeddings_on_disk_and_tensors_give_the_same_figures(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, subject = rng.normal(size=(80, 8)).astype(np.float16), rng.integers(0, 9, 80)
+    np.save(tmp_path / "x.npy", x)
+    disk = np.load(tmp_path / "x.npy", mmap_mode="r")
+    expected = verification(x, x, subject, subject, same=True)
+    assert verification(disk, disk, subject, subject, same=True) == expected
+    tensor, who = torch.from_numpy(x).float(), torch.from_numpy(subject)
+    assert verification(tensor, tensor, who, who, same=True) == expected
+
+
+def test_rates_never_exceed_what_was_asked_for_even_with_ties() -> None:
+    # The nearest rate, as several scripts take it, may lie above; interpolation fails on equal rates.
+    impostor = [0.5] * 20 + [0.1] * 80
+    found = figures([0.5, 0.6, 0.2], impostor, (0.19, 0.1, 0.2))
+    assert found.false_accepts == {0.19: 0, 0.1: 0, 0.2: 20}
+    assert found.tar == {0.19: pytest.approx(1 / 3), 0.1: pytest.approx(1 / 3), 0.2: 1.0}
+
+
+def test_interval_surrounds_the_figures_and_is_the_same_each_time() -> None:
+    rng = np.random.default_rng(0)
+    centre = rng.normal(size=(60, 8))
+    who = np.repeat(np.arange(60), 4)
+    x = centre[who] + 0.9 * rng.normal(size=(240, 8))
+    found = verification(x, x, who, who, (0.1, 0.01, 1e-6), same=True)
+    for name, figure in (("auc", found.auc), ("eer", found.eer), (0.1, found.tar[0.1]), (0.01, found.tar[0.01])):
+        low, high = found.interval[name]  # type: ignore[misc]
+        assert low < figure < high, name  # type: ignore[operator]
+    assert found.interval[1e-6] is None
+    again = verification(x, x, who, who, (0.1, 0.01, 1e-6), same=True, block_scores=999)
+    for name, ends in again.interval.items():
+        assert ends == (None if found.interval[name] is None else pytest.approx(found.interval[name], abs=1e-6))
+
+
+def test_plain_scores_have_intervals_of_their_counts() -> None:
+    found = figures([1.0] * 30 + [0.0] * 10, list(np.linspace(-1, 0.5, 100)), (0.1,))
+    assert found.interval[0.1] == wilson(30, 40)
+    assert found.interval["auc"] is None
+
+
+def test_what_the_scores_cannot_support_is_said() -> None:
+    words = figures([1.0] * 50, list(np.linspace(0, 0.5, 200)), (0.1, 0.001)).warnings
+    assert any("0.001 is not reported: 200 impostor" in word for word in words)
+    assert any("decided by 20 impostor comparisons" in word for word in words)
+    assert any("0 false rejects, fewer than 30" in word for word in words)
+
+
+@pytest.mark.parametrize(
+    ("genuine", "impostor", "word"),
+    [
+        ([0.5, np.nan], [0.1], "NaN"),
+        ([0.5], [0.1, np.nan], "NaN"),
+        ([], [0.1], "No genuine"),
+        ([0.5], [], "no impostor"),
+        ([[0.5]], [0.1], "one vector"),
+        (["a"], [0.1], "real numbers"),
+    ],
+)
+def test_scores_that_cannot_be_ordered_are_refused(genuine: list[object], impostor: list[object], word: str) -> None:
+    with pytest.raises(EvaluationError, match=word):
+        verification_from_scores(np.array(genuine), np.array(impostor))

@@ -204,12 +204,12 @@ class _Search:
 
         best, width = mates[:, -1:].clone(), mates.shape[1]
         subjects = self._subjects(scores, best) if self.rule in ("llcm", "sysu") else None
-        # Scores at least as good as each mate, less the mates among them, are the others that stand before it.
-        before = _at_least(scores, mates, many) - (width - torch.searchsorted(mates, mates))
-        number = width - torch.arange(width, device=mates.device)
-        rank = (number + before).double()
         real = mates > -torch.inf
         count = real.sum(1)
+        # Scores at least as good as each mate, less the mates among them, are the others that stand before it.
+        before = _at_least(scores, mates, count.cpu().numpy()) - (width - torch.searchsorted(mates, mates))
+        number = width - torch.arange(width, device=mates.device)
+        rank = (number + before).double()
         # Summed in order, so that the padding, which differs from block to block, changes nothing.
         precision = torch.where(real, number / rank, 0).cumsum(1)[:, -1] / count
         worst = torch.where(real, rank, 0).max(1).values

@@ -36,8 +36,8 @@ Labels: TypeAlias = "npt.NDArray[Any] | torch.Tensor | Sequence[int] | Sequence[
 
 Result = TypeVar("Result")
 
-# Sixteen million float32 scores: 64 MiB for all cores, large enough for the product to run at full speed.
-BLOCK_SCORES = 1 << 24
+# 96 MiB of float32 scores for all cores, large enough for the product to run at full speed.
+BLOCK_SCORES = 3 << 23
 # A side up to this size is scaled once and kept; a larger one is scaled again for each block.
 KEPT_BYTES = 1 << 28
 # Against a side that is scaled again each time, a block has at least so many rows, or the scaling would cost more
@@ -209,6 +209,9 @@ def each_block(
             block_scores = max(block_scores, LEAST_ROWS * len(gallery))
     step = max(1, min(block_scores // (workers * len(gallery)), -(-len(query) // workers)))
     workers = min(workers, -(-len(query) // step))
+    # The cores end together: each gets as many blocks of one size.
+    turns = -(-len(query) // (step * workers))
+    step = -(-len(query) // (turns * workers))
     tile = len(gallery) if gallery.kept else max(1, TILE_BYTES // (dtype.itemsize * gallery.width))
     gallery.keep(dtype)
     own = threading.local()
