@@ -1,11 +1,13 @@
-"""The Wilson interval against printed values and its own definition."""
+"""Intervals against printed values, their own definition, and simulations whose truth is known."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from xzoo.errors import EvaluationError
-from xzoo.evaluation import wilson
+from xzoo.evaluation import retrieval, verification, wilson
+from xzoo.evaluation.intervals import bootstrap_ratio, draws
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,77 @@ def test_each_end_is_the_rate_that_the_score_test_just_accepts() -> None:
 def test_impossible_counts_are_refused(hits: int, trials: int) -> None:
     with pytest.raises(EvaluationError, match="trials"):
         wilson(hits, trials)
+
+
+def test_images_of_one_subject_are_drawn_together() -> None:
+    rng = np.random.default_rng(0)
+    subject = np.repeat(np.arange(40), 25)
+    hits = (rng.random(40) < 0.5)[subject]  # all of a subject's images fail together
+    ends = bootstrap_ratio(hits[:, None].astype(float), np.ones(1000), subject)[0]
+    naive = wilson(int(hits.sum()), 1000)
+    assert ends[1] - ends[0] > 3 * (naive[1] - naive[0])
+
+
+def test_one_subject_says_nothing() -> None:
+    assert bootstrap_ratio(np.ones((5, 1)), np.ones(5), np.zeros(5)) == [(0.0, 1.0)]
+
+
+def test_draws_are_as_many_as_there_are_subjects_and_repeat_themselves() -> None:
+    first, second = (np.concatenate(list(draws(7, 50))) for _ in range(2))
+    assert (first.sum(1) == 7).all() and first.shape == (50, 7)
+    assert (first == second).all()
+
+
+def people(rng: np.random.Generator, subjects: int, images: int, width: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Draw embeddings of random people, some of whom vary more than others."""
+    centre = rng.normal(size=(subjects, width))
+    spread = rng.uniform(0.5, 1.3, subjects)
+    who = np.repeat(np.arange(subjects), images)
+    return (centre[who] + spread[who, None] * rng.normal(size=(len(who), width))).astype(np.float32), who
+
+
+@pytest.mark.slow
+def test_intervals_of_a_search_hold_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    centre = rng.normal(size=(40, 8)).astype(np.float32)  # a gallery that stays as it is
+    gallery_who = np.arange(40)
+
+    def probes(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """People who look more or less like an enrolled one: a random shift for each."""
+        target = rng.integers(0, 40, count)
+        shift = 0.8 * rng.normal(size=(count, 1, 8))
+        rows = centre[target][:, None] + shift + 0.6 * rng.normal(size=(count, 4, 8))
+        return rows.reshape(-1, 8).astype(np.float32), np.repeat(target, 4), np.repeat(np.arange(count), 4)
+
+    rows, target, _ = probes(20_000)
+    many = retrieval(rows, centre, target, gallery_who)
+    truth = {"rank1": many.cmc[0], "map": many.mean_ap}
+    inside = dict.fromkeys(truth, 0)
+    for _ in range(600):
+        rows, target, person = probes(120)
+        found = retrieval(rows, centre, target, gallery_who)
+        columns = np.stack([found.rank <= 1, found.average_precision], 1).astype(float)
+        for (name, true), (low, high) in zip(
+            truth.items(), bootstrap_ratio(columns, np.ones(len(rows)), person, samples=1000), strict=True
+        ):
+            inside[name] += low <= true <= high
+    assert all(0.93 <= hits / 600 <= 0.97 for hits in inside.values()), inside
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_intervals_of_a_verification_hold_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(1)
+    runs, figures, ends = 500, [], []
+    for _ in range(runs):
+        x, who = people(rng, 150, 4)
+        found = verification(x, x, who, who, (0.01, 0.1), same=True)
+        figures.append([found.auc, found.eer, *found.tar.values()])
+        ends.append(list(found.interval.values()))
+    # The mean over 75,000 people is the truth to a twentieth of an interval's half width.
+    truth = np.mean(np.array(figures, float), axis=0)
+    low, high = np.moveaxis(np.array(ends, float), 2, 0)
+    inside = ((low <= truth) & (truth <= high)).mean(0)
+    assert (inside >= 0.93).all(), inside
+    # Where single false accepts matter, their chance is counted for both subjects: wide rather than narrow.
+    assert (inside <= [0.97, 0.97, 0.99, 0.97]).all(), inside

@@ -108,8 +108,9 @@ class Verification:
         From embeddings, subjects are drawn again with replacement 2,000 times; one
         who is drawn twice counts twice in each comparison that he is in, and the
         threshold follows the false accepts (first order in the weights, so it needs
-        one more pass over the pairs and no table of them). From plain scores nobody
-        knows whose they are: TARs get Wilson's interval, the others ``None``.
+        one more pass over the pairs and no table of them; at a FAR of few false
+        accepts it errs on the wide side). From plain scores nobody knows whose they
+        are: TARs get Wilson's interval, the others ``None``.
 
         It is worked out when first asked for, from the embeddings: they must still
         be what they were.
