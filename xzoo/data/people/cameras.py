@@ -65,8 +65,8 @@ class Path(NamedTuple):
     contrast: float  # share of the contrast that arrives
 
 
-_REACH = {"VIS": 100.0, "NIR": 92.0, "SWIR": 80.0, "MWIR": 62.0, "LWIR": 40.0}
-"""What a long lens resolves across a face at 30 m: diffraction grows with the wavelength."""
+_REACH = {"VIS": 70.0, "NIR": 66.0, "SWIR": 60.0, "MWIR": 45.0, "LWIR": 30.0}
+"""Columns across a face at 30 m, by cameras that frame whole walking people: pixels get fewer as the wave gets longer."""
 
 
 def path_at(distance: float | None, spectrum: str) -> Path:

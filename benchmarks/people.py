@@ -1,0 +1,131 @@
+"""How fast people are drawn, what that takes, and how far the bands are apart.
+
+    OMP_NUM_THREADS=1 python benchmarks/people.py            # speed on all cores, one process each, and memory
+    OMP_NUM_THREADS=1 python benchmarks/people.py --bodies   # bodies against faces, as in Table I of arXiv 2503.10931
+
+Speed is of the whole: wear, occluders, light, path and sensor. Prints min,
+median and max of the rounds, and fails where a figure that the project
+promises is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import multiprocessing.synchronize
+import os
+import resource
+import statistics
+import time
+
+import torch
+
+from xzoo.data.people import SPECTRA, faces
+from xzoo.data.people.bodies import bodies
+from xzoo.evaluation import wilson
+
+DRAW = {"face": (faces, 112), "body": (bodies, (384, 128))}
+PROMISED = {"face": 400, "body": 60}
+
+
+def worker(kind: str, place: int, count: int, start: multiprocessing.synchronize.Barrier) -> None:
+    torch.set_num_threads(1)
+    draw, size = DRAW[kind]
+    who = torch.arange(16) + 10_000 * place
+    draw(who, who, "VIS", size=size)
+    start.wait()
+    for block in range(count):
+        draw(who + 16 * block, who, SPECTRA[block % len(SPECTRA)], size=size)
+
+
+def speed(kind: str, rounds: int) -> bool:
+    cores, count = len(os.sched_getaffinity(0)), 20 if kind == "face" else 10
+    rates = []
+    for _ in range(rounds):
+        start = multiprocessing.Barrier(cores + 1)
+        hands = [multiprocessing.Process(target=worker, args=(kind, place, count, start)) for place in range(cores)]
+        for hand in hands:
+            hand.start()
+        start.wait()
+        began = time.perf_counter()
+        for hand in hands:
+            hand.join()
+        rates.append(16 * count * cores / (time.perf_counter() - began))
+    low, middle, high = min(rates), statistics.median(rates), max(rates)
+    print(f"{kind}s/s on {cores} cores, five bands in turn: min {low:.0f}, median {middle:.0f}, max {high:.0f}")
+    return middle >= PROMISED[kind]
+
+
+def memory() -> bool:
+    """Draw twice, the second time ten times as many, and compare the peaks."""
+    peaks = []
+    for count in (64, 640):
+        for start in range(0, count, 64):
+            who = torch.arange(start, start + 64)
+            faces(who, who, "LWIR")
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(f"peak memory after 64 faces {peaks[0]:.0f} MB, after 640 {peaks[1]:.0f} MB")
+    return peaks[1] < 1.05 * peaks[0]
+
+
+def gradients(images: torch.Tensor) -> torch.Tensor:
+    """Return a plain feature that nothing was trained for: see the test of the bands."""
+    from torch.nn import functional as F
+
+    bins, cell = 9, 8
+    grey = F.avg_pool2d(images.float().mean(1, keepdim=True), 2)
+    grey = (grey - grey.mean((2, 3), keepdim=True)) / grey.std((2, 3), keepdim=True)
+    dx, dy = grey[:, :, 1:-1, 2:] - grey[:, :, 1:-1, :-2], grey[:, :, 2:, 1:-1] - grey[:, :, :-2, 1:-1]
+    size, place = (dx * dx + dy * dy).sqrt(), (torch.atan2(dy, dx) % math.pi) / math.pi * bins
+    low = place.floor()
+    found = torch.zeros(len(images), bins, *size.shape[2:])
+    found.scatter_add_(1, low.long() % bins, size * (1 - (place - low)))
+    found.scatter_add_(1, (low.long() + 1) % bins, size * (place - low))
+    found = F.avg_pool2d(found, cell, 4)
+    norm = found.norm(dim=1, keepdim=True)
+    return F.normalize((found / (norm + 0.3 * norm.mean())).flatten(1))
+
+
+def against(count: int) -> bool:
+    """VIS at 500 m enrolled, heat at 30 m searched, templates of four pictures of one day."""
+    who, met = torch.arange(count) + 4000, True
+    for band in ("MWIR", "LWIR"):
+        hits = {}
+        for name, draw, options in (("face", faces, {}), ("body", bodies, {"size": (192, 64)})):
+            sides = []
+            for side, distance, samples in (("VIS", 500, (0, 2, 4, 6)), (band, 30, (1, 3, 5, 7))):
+                each = [
+                    gradients(draw(who, torch.full_like(who, sample), side, distance=distance, seed=2, **options))
+                    for sample in samples
+                ]
+                mean = torch.stack(each).mean(0)
+                sides.append(torch.nn.functional.normalize(mean - mean.mean(0)))
+            hits[name] = (sides[1] @ sides[0].T).argmax(1) == torch.arange(count)
+            found = int(hits[name].sum())
+            low, high = wilson(found, count)
+            print(
+                f"{band}-30m to VIS-500m by {name}: {found} of {count}, rank-1 {found / count:.3f} [{low:.3f}, {high:.3f}]"
+            )
+        alone = [int((hits[a] & ~hits[b]).sum()) for a, b in (("body", "face"), ("face", "body"))]
+        z = (alone[0] - alone[1]) / max(1.0, math.sqrt(sum(alone)))
+        print(f"{band}: found by the body alone {alone[0]}, by the face alone {alone[1]}, z {z:.2f} (McNemar)")
+        met &= band != "LWIR" or z > 1.96
+    return met
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bodies", action="store_true")
+    parser.add_argument("--subjects", type=int, default=500)
+    options = parser.parse_args()
+    if options.bodies:
+        met = against(options.subjects)
+    else:
+        met = all([speed("face", options.rounds), speed("body", options.rounds), memory()])
+    raise SystemExit(0 if met else "a promised figure was missed")
+
+
+if __name__ == "__main__":
+    main()
