@@ -136,14 +136,24 @@ def _tensors(blueprint: Blueprint, weights: Weights, network: nn.Module) -> dict
         convert = import_module(f"xzoo.families.{blueprint.family}.convert")
 
         def fitting(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-            renamed: Mapping[str, Tensor] = convert.convert(state)
-            _check_fit(blueprint.card.name, weights, renamed, expected)  # what does not fit is not kept
+            renamed: dict[str, Tensor] = convert.convert(state)
+            fitted = _fitted(blueprint, renamed, network)
+            _check_fit(blueprint.card.name, weights, fitted, expected)  # what does not fit is not kept
             return renamed
 
         converted = hub.converted(weights, blueprint.family, convert.VERSION, fitting)
         tensors = hub.read(converted.path)
+    tensors = _fitted(blueprint, tensors, network)
     _check_fit(blueprint.card.name, weights, tensors, expected)
     return tensors
+
+
+def _fitted(blueprint: Blueprint, tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Return tensors as this network needs them, where a family lets its options change their shapes (``fit``)."""
+    if blueprint.family is None:
+        return tensors
+    fit = getattr(import_module(f"xzoo.families.{blueprint.family}.convert"), "fit", None)
+    return tensors if fit is None else dict(fit(tensors, network))
 
 
 def _check_fit(name: str, weights: Weights, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -78,6 +78,8 @@ def create(
     chosen = check_options(card, options)
     weights, source = _weights(card, named, pretrained, allow_licences)
 
+    from dataclasses import replace
+
     from xzoo import loading
     from xzoo.data.preprocess import Preprocess
     from xzoo.families.base import Origin
@@ -88,6 +90,8 @@ def create(
     model.card = card
     model.origin = Origin(card.name, source, dict(options))
     model.preprocess = Preprocess.from_card(card)
+    if model.input_size is not None:
+        model.preprocess = replace(model.preprocess, size=(3, *model.input_size))
     model.to(device=where, dtype=kind).eval()
     if adapter is not None:
         _attach(model, adapter)
@@ -114,10 +118,17 @@ def check_options(card: Card, options: Mapping[str, Any]) -> dict[str, Any]:
             )
         _check_value(card.name, name, value, card.options[name])
     defaults = {name: spec["default"] for name, spec in card.options.items() if "default" in spec}
-    return {**card.fixed, **defaults, **options}
+    return {name: _frozen(value) for name, value in {**card.fixed, **defaults, **options}.items()}
 
 
-TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)}
+TYPES: dict[str, tuple[type, ...]] = {
+    **{"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)},
+    "tuple": (tuple, list),  # JSON has no tuples: those of a saved run come back as lists
+}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_value(owner: str, name: str, value: Any, spec: Mapping[str, Any]) -> None:

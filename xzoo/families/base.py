@@ -45,9 +45,11 @@ class Embedder(nn.Module):
         weights: Where the base weights came from; ``None`` for random ones.
         adapters: Attached adapters by name (see :mod:`xzoo.adapters`).
         lora_targets: Regular expression of the modules that LoRA adapts.
+        input_size: Height and width of the input where an option decides them; ``None`` where the card does.
     """
 
     lora_targets: str = ""
+    input_size: tuple[int, int] | None = None
     card: Card
     origin: Origin
     preprocess: Preprocess
@@ -107,6 +109,12 @@ class Embedder(nn.Module):
             features = F.pad(features, (0, 0, 0, STEADY_ROWS - len(features)))
         return self.project(features)[:rows]
 
+    def infer_bands(self, batch: Tensor, bands: Sequence[str | None]) -> Tensor:
+        """Return raw embeddings of a batch, each row through the adapter of its band (see ``xzoo.adapters.route``)."""
+        from xzoo.adapters import route
+
+        return route(self, batch, bands)
+
     def embed(
         self,
         images: Any,
@@ -133,8 +141,6 @@ class Embedder(nn.Module):
             OptionError: ``spectrum`` is unknown or does not match the number of images.
             ImageError: An image cannot be read.
         """
-        from xzoo.adapters import route
-
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise errors.OptionError(f"batch_size={batch_size!r}", why="It is a whole number of images, from 1.")
         raw = self._raw(images)
@@ -148,7 +154,8 @@ class Embedder(nn.Module):
                 for start in range(0, len(raw), batch_size):
                     chunk = raw[start : start + batch_size].to(where.device)
                     batch = self.preprocess.normalise(chunk).to(where.dtype)
-                    out = self.infer(batch) if bands is None else route(self, batch, bands[start : start + batch_size])
+                    seen = None if bands is None else bands[start : start + batch_size]
+                    out = self.infer(batch) if seen is None else self.infer_bands(batch, seen)
                     rows.append(out.float().cpu())
         finally:
             for module in was_training:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["flatten_checkpoint", "looks_like_safetensors", "read", "read_foreign", "write"]
 
-_NESTS = ("state_dict", "state_dict_backbone", "model_state_dict", "model")
+_NESTS = ("state_dict", "state_dict_backbone", "model_state_dict", "model", "teacher")
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 _PACKED = "._packed_params._packed_params"
 _PACKED_REST = (".scale", ".zero_point", "._packed_params.dtype")
@@ -112,9 +112,10 @@ def flatten_checkpoint(checkpoint: object) -> dict[str, Tensor]:
     """Return the network's tensors of a loaded checkpoint, under their upstream names.
 
     Takes a flat dict, or one nested under ``state_dict``, ``state_dict_backbone``,
-    ``model_state_dict`` or ``model``; strips a ``module.`` that every name has; turns
-    quantised linear layers (``P._packed_params._packed_params``) into ``P.weight``
-    and ``P.bias``. Plain values beside the tensors (an epoch, a learning rate) are left out.
+    ``model_state_dict``, ``model`` or ``teacher`` (DINO's name for the network that is kept);
+    strips a ``module.`` that every name has; turns quantised linear layers
+    (``P._packed_params._packed_params``) into ``P.weight`` and ``P.bias``. Plain values
+    beside the tensors (an epoch, a learning rate) are left out.
 
     Raises:
         WeightsMismatch: There are no tensors in it.
