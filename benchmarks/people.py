@@ -22,7 +22,7 @@ import time
 import torch
 
 from xzoo.data.people import SPECTRA, faces
-from xzoo.data.people.bodies import bodies
+from xzoo.data.people.body import bodies
 from xzoo.evaluation import wilson
 
 DRAW = {"face": (faces, 112), "body": (bodies, (384, 128))}
@@ -105,7 +105,7 @@ def against(count: int) -> bool:
             found = int(hits[name].sum())
             low, high = wilson(found, count)
             print(
-                f"{band}-30m to VIS-500m by {name}: {found} of {count}, rank-1 {found / count:.3f} [{low:.3f}, {high:.3f}]"
+                f"{band}-30m to VIS-500m by {name}: {found}/{count}, rank-1 {found / count:.3f} [{low:.3f}, {high:.3f}]"
             )
         alone = [int((hits[a] & ~hits[b]).sum()) for a, b in (("body", "face"), ("face", "body"))]
         z = (alone[0] - alone[1]) / max(1.0, math.sqrt(sum(alone)))

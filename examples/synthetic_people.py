@@ -14,8 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from xzoo.data.people import SPECTRA, faces
-from xzoo.data.people.bodies import bodies
+from xzoo.data.people import SPECTRA, bodies, faces
 from xzoo.data.people.traits import moment, person
 
 SEED = 3
@@ -26,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of the sheets")
     parser.add_argument("--subjects", type=int, default=10)
+    parser.add_argument("--format", choices=("png", "jpg"), default="png")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     who = torch.arange(options.subjects)
@@ -33,13 +33,13 @@ def main() -> None:
     rows = {
         band: list(faces(who, torch.full_like(who, 8 * place), band, seed=SEED)) for place, band in enumerate(SPECTRA)
     }
-    sheet(rows, names).save(options.out / "faces.png")
-    sheet(*nuisances()).save(options.out / "nuisances.png")
+    sheet(rows, names).save(options.out / f"faces.{options.format}")
+    sheet(*nuisances()).save(options.out / f"nuisances.{options.format}")
     rows = {
         band: list(bodies(who, torch.full_like(who, 8 * place), band, size=(192, 64), seed=SEED))
         for place, band in enumerate(SPECTRA)
     }
-    sheet(rows, names).save(options.out / "bodies.png")
+    sheet(rows, names).save(options.out / f"bodies.{options.format}")
 
 
 def nuisances() -> tuple[dict[str, list[Tensor]], list[str]]:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from xzoo.data.people import SPECTRA, faces
 from xzoo.data.people.bands import radiance
-from xzoo.data.people.bodies import bodies
+from xzoo.data.people.body import bodies
 from xzoo.data.people.cameras import CAMERAS, expose, path_at
 from xzoo.data.people.draws import normals
 from xzoo.data.people.surface import LAYERS, canvas, surface

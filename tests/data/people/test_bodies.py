@@ -3,9 +3,9 @@ import itertools
 import pytest
 import torch
 
-from xzoo.data.people import bodies as module
+from xzoo.data.people import body as module
 from xzoo.data.people.bands import SPECTRA
-from xzoo.data.people.bodies import bodies, body_labels
+from xzoo.data.people.body import bodies, body_labels
 from xzoo.data.people.clothes import AIR, fabrics
 from xzoo.data.people.gait import JOINTS
 from xzoo.data.people.traits import SESSION

@@ -19,7 +19,7 @@ from PIL import Image
 
 from xzoo.data import Manifest, people
 from xzoo.data.people import domains, files
-from xzoo.data.people.bodies import bodies, body_labels
+from xzoo.data.people.body import bodies, body_labels
 from xzoo.data.people.labels import face_labels
 from xzoo.errors import DiskFull, OptionError, RunError
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from xzoo.catalog.names import SPECTRA
 from xzoo.data import SyntheticPeople, people
 from xzoo.data.people import domains
-from xzoo.data.people.bodies import bodies, body_labels
+from xzoo.data.people.body import bodies, body_labels
 from xzoo.data.people.labels import face_labels
 from xzoo.data.people.stream import _shuffled
 from xzoo.errors import OptionError, RunError

@@ -1,7 +1,7 @@
-"""Generated people: faces that belong to nobody, in VIS and LWIR.
+"""Generated people: faces and bodies that belong to nobody, in five bands.
 
-``faces`` draws pictures from numbers; ``write`` fills a folder with them and a
-manifest. No picture of a real person took part in making this generator.
+``faces`` and ``bodies`` draw pictures from numbers, ``face_labels`` and
+``body_labels`` say what is in them; ``write`` fills a folder with both. No picture of a real person took part in making this generator.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from xzoo.data.people.body import BodyLabels, bodies, body_labels
     from xzoo.data.people.cameras import CAMERAS
     from xzoo.data.people.files import write
     from xzoo.data.people.labels import Labels, face_labels
     from xzoo.data.people.render import SPECTRA, faces
 
-__all__ = ["CAMERAS", "SPECTRA", "Labels", "face_labels", "faces", "write"]
+__all__ = ["CAMERAS", "SPECTRA", "BodyLabels", "Labels", "bodies", "body_labels", "face_labels", "faces", "write"]
 
 _HOME = {
     "CAMERAS": "cameras",
     "SPECTRA": "render",
+    "BodyLabels": "body",
     "Labels": "labels",
+    "bodies": "body",
+    "body_labels": "body",
     "face_labels": "labels",
     "faces": "render",
     "write": "files",

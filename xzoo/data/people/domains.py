@@ -205,7 +205,7 @@ def draw(
     if phase is not None:
         more["phase"] = phase
     if kind == "body":
-        from xzoo.data.people.bodies import bodies
+        from xzoo.data.people.body import bodies
 
         return bodies(
             subjects, samples, domain.spectrum, size=body_size, seed=seed, camera=camera, device=device, **more
@@ -232,7 +232,7 @@ def label(
     view: dict[str, Any] = {"spectrum": domain.spectrum, "seed": seed, "phase": phase}
     if kind == "face":
         return face_labels(subjects, samples, size=size, **view)._asdict()
-    from xzoo.data.people.bodies import body_labels
+    from xzoo.data.people.body import body_labels
 
     known = body_labels(subjects, samples, size=body_size, distance=domain.distance, **view)._asdict()
     # The groups are those of the person, so a small face tells them.

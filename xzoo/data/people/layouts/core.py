@@ -299,7 +299,7 @@ def _batch(members: Sequence[Piece], seed: int) -> list[Pixels]:
         side = min(max(height, width, 32), 448)
         pictures = faces(who, when, spectrum, size=side, seed=seed, distance=distance)
     else:
-        from xzoo.data.people.bodies import bodies
+        from xzoo.data.people.body import bodies
 
         drawn = (min(max(height, 32), 1024), min(max(width, 32), 1024))
         pictures = bodies(who, when, spectrum, size=drawn, seed=seed, distance=distance)

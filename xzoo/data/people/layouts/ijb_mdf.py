@@ -83,7 +83,7 @@ def _faces(page: Page, pieces: Sequence[Piece]) -> list[tuple[int, int, int, int
         ]
     import torch
 
-    from xzoo.data.people.bodies import body_labels
+    from xzoo.data.people.body import body_labels
 
     first = pieces[0]
     labels = body_labels(
