@@ -19,7 +19,10 @@ from xzoo.errors import ImageError, OptionError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Augment", "generator"]
+__all__ = ["DRAWN", "Augment", "generator"]
+
+DRAWN = 7
+"""Random numbers that decide how one image is changed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,10 @@ class Augment:
                 f"cannot augment a {str(pixels.dtype).removeprefix('torch.')} tensor {list(pixels.shape)}",
                 why="augmentation takes raw uint8 [B, 3, H, W]",
             )
-        drawn = torch.rand(7, len(pixels), generator=random)
+        return self.apply(pixels, torch.rand(DRAWN, len(pixels), generator=random))
+
+    def apply(self, pixels: Tensor, drawn: Tensor) -> Tensor:
+        """Return copies of ``uint8 [B, 3, H, W]`` changed as ``drawn`` says: ``[DRAWN, B]`` in 0..1, on the CPU."""
         # Looked up on the CPU: a mask on the device would make the host wait for it.
         flipped = torch.nonzero(drawn[0] < self.flip)[:, 0]
         drawn = drawn.to(pixels.device)

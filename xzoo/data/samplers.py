@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Indices = npt.NDArray[np.int64]
 
-__all__ = ["BalancedSampler", "Batch", "PairSampler"]
+__all__ = ["BalancedSampler", "Batch", "ImageSampler", "PairSampler"]
 
 
 SEEDS = 2**63 - 1
@@ -287,6 +287,56 @@ class BalancedSampler(_Sampler):
     def _some(self, rows: Indices, random: np.random.Generator) -> Indices:
         rounds = [random.permutation(rows) for _ in range(-(-self.images // len(rows)))]
         return np.concatenate(rounds)[: self.images]
+
+
+class ImageSampler(_Sampler):
+    """Every image once in an epoch, in a new order each time, whoever and whatever it shows.
+
+    All images are the ``source`` of their batch, which has no ``target``. A batch
+    may reach into the next epoch.
+
+    Args:
+        manifest: The images.
+        spectrum: Only images of this spectrum.
+        batch: Images in a step.
+        seed: Whole number; with the step it decides everything.
+
+    Raises:
+        DataError: If there is no image.
+        OptionError: If an argument cannot be meant.
+    """
+
+    def __init__(self, manifest: Manifest, spectrum: str | None = None, *, batch: int, seed: int = 0) -> None:
+        """List the images and start at step 0."""
+        self.size, self.seed, self.step = _whole(batch, "batch", 1), _whole(seed, "seed", 0, SEEDS), 0
+        self._label = manifest.labels
+        chosen = [spectrum in (None, row.spectrum) for row in manifest.rows]
+        self._rows: Indices = np.flatnonzero(chosen)
+        if not len(self._rows):
+            raise DataError(
+                f"no image of spectrum {spectrum}" if spectrum else "no image",
+                exists="spectra of the manifest: " + " ".join(manifest.spectra),
+            )
+        self._identity: dict[str, object] = {
+            "sampler": type(self).__name__,
+            "manifest": manifest.hash,
+            "seed": seed,
+            "settings": [spectrum, batch],
+        }
+        self._epochs: dict[int, Indices] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps until every image was seen, rounded up."""
+        return -(-len(self._rows) // self.size)
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of any step; no state is read or changed."""
+        start = _whole(step, "step", 0) * self.size
+        epochs, places = np.divmod(np.arange(start, start + self.size), len(self._rows))
+        parts = [self._shuffled(epoch, self._rows)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()]
+        source, none = np.concatenate(parts), np.empty(0, np.int64)
+        return Batch(source, none, self._label[source], none, None)
 
 
 def _whole(value: int, name: str, least: int, most: int | None = None) -> int:

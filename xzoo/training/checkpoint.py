@@ -40,9 +40,15 @@ def write(path: Path, stage: int, progress: Progress) -> None:
     """
     tensors = {f"parameter/{name}": tensor.detach() for name, tensor in progress.parameters.items()}
     tensors |= {f"start/{name}": tensor for name, tensor in progress.start.items()}
-    for name, parameter in progress.parameters.items():
+    tensors |= {f"ema/{name}": tensor for name, tensor in progress.ema.items()}
+    tensors |= {f"buffer/{name}": tensor for name, tensor in _buffers(progress).items()}
+    for term in progress.terms:
+        if term.module is not None:
+            tensors |= {f"loss/{term.key}/{name}": tensor for name, tensor in term.module.state_dict().items()}
+    for name, parameter in progress.trained().items():
         for key, value in progress.optimiser.state.get(parameter, {}).items():
-            tensors[f"optimiser/{key}/{name}"] = torch.as_tensor(value)
+            if value is not None:  # SGD without momentum
+                tensors[f"optimiser/{key}/{name}"] = torch.as_tensor(value)
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
@@ -87,16 +93,27 @@ def restore(saved: Checkpoint, progress: Progress) -> None:
         RunError: The checkpoint belongs to other trainable parameters.
     """
     fill(progress.parameters, part(saved, "parameter"))
-    for key in ("step", "exp_avg", "exp_avg_sq"):
-        for name, tensor in part(saved, f"optimiser/{key}").items():
-            parameter = progress.parameters[name]
-            where = tensor if key == "step" and parameter.device.type == "cpu" else tensor.to(parameter.device)
-            progress.optimiser.state[parameter][key] = where
+    fill(progress.ema, part(saved, "ema"))
+    fill(_buffers(progress), part(saved, "buffer"))
+    for term in progress.terms:
+        if term.module is not None:
+            fill(term.module.state_dict(), part(saved, f"loss/{term.key}"))
+    trained = progress.trained()
+    for place, tensor in part(saved, "optimiser").items():
+        key, _, name = place.partition("/")
+        parameter = trained[name]
+        where = tensor if key == "step" and parameter.device.type == "cpu" else tensor.to(parameter.device)
+        progress.optimiser.state[parameter][key] = where
     progress.sampler.load_state_dict(saved.facts["sampler"])
     progress.step, progress.impostor = saved.step, saved.facts["impostor"]
     torch.set_rng_state(saved.tensors["random/cpu"])
     if "random/cuda" in saved.tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(saved.tensors["random/cuda"])
+
+
+def _buffers(progress: Progress) -> dict[str, Tensor]:
+    """Return what of the student changes beside its parameters: nothing, unless batch norms follow the batch."""
+    return dict(progress.student.named_buffers()) if progress.stage.train.mode == "train" else {}
 
 
 def part(saved: Checkpoint, prefix: str) -> dict[str, Tensor]:
@@ -106,7 +123,7 @@ def part(saved: Checkpoint, prefix: str) -> dict[str, Tensor]:
     }
 
 
-def fill(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]) -> None:
+def fill(parameters: Mapping[str, nn.Parameter | Tensor], tensors: Mapping[str, Tensor]) -> None:
     """Overwrite parameters by name, strictly."""
     if parameters.keys() != tensors.keys() or any(parameters[key].shape != tensors[key].shape for key in tensors):
         raise errors.RunError(

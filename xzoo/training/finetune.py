@@ -194,6 +194,12 @@ def _student(
 
 def _rehearse(student: Embedder, plan: Recipe, parts: Parts, seed: int, measured: bool) -> None:
     """Find what does not fit together before anything is written."""
+    if plan.beyond_finetuning:
+        raise errors.OptionError(
+            f"fine-tuning by recipe {plan.recipe!r}",
+            why="; ".join(plan.beyond_finetuning) + ".",
+            do="xzoo.distill(student=..., recipe=..., data=...), or xzoo run RECIPE.yaml",
+        )
     for stage in plan.stages:
         engine.draw(stage, parts.train, SOURCE, seed)
     probes = parts.probes(SOURCE)

@@ -182,6 +182,7 @@ class Work:
                 if saved and number == saved.stage:
                     checkpoint.restore(saved, progress)
                 self._stage(number, progress, bar, asked)
+                engine.finish(progress)
         # As it will be loaded: torch picks other kernels, and other last bits, for what takes gradients.
         student.requires_grad_(False).eval()
         return adapter
