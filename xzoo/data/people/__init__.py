@@ -1,7 +1,8 @@
 """Generated people: faces and bodies that belong to nobody, in five bands.
 
 ``faces`` and ``bodies`` draw pictures from numbers, ``face_labels`` and
-``body_labels`` say what is in them; ``write`` fills a folder with both. No picture of a real person took part in making this generator.
+``body_labels`` say what is in them; ``write`` fills a folder with both.
+No picture of a real person took part in making this generator.
 """
 
 from __future__ import annotations

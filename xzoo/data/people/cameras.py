@@ -66,7 +66,7 @@ class Path(NamedTuple):
 
 
 _REACH = {"VIS": 70.0, "NIR": 66.0, "SWIR": 60.0, "MWIR": 45.0, "LWIR": 30.0}
-"""Columns across a face at 30 m, by cameras that frame whole walking people: pixels get fewer as the wave gets longer."""
+"""Columns across a face at 30 m, seen by cameras that frame whole people: pixels are fewer where waves are longer."""
 
 
 def path_at(distance: float | None, spectrum: str) -> Path:
@@ -357,7 +357,7 @@ def _backdrop(size: int, draws: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blur(size: int, sigma: Tensor, motion: Tensor | None = None) -> Tensor:
-    """Return blurs as matrices ``[B, S, S]``: Gaussians of ``sigma`` pixels ``[B]``, dragged along ``motion`` ``[B]``."""
+    """Return blurs as matrices ``[B, S, S]``: Gaussians of ``sigma`` pixels, dragged along ``motion`` pixels."""
     line = torch.arange(size, device=sigma.device)
     if motion is None:
         bell = torch.exp(-0.5 * (line / sigma[:, None]) ** 2)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xzoo.data.people.bands import REFLECTED, SPECTRA, radiance
+from xzoo.data.people.bands import SPECTRA, radiance
 from xzoo.data.people.cameras import BITS, CAMERAS, compose, expose, path_at, pose_grid
 from xzoo.data.people.draws import normals
 from xzoo.data.people.surface import canvas, surface
