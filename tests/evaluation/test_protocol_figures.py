@@ -7,9 +7,12 @@ import pytest
 
 from xzoo import errors
 from xzoo.data.manifest import Row
+from xzoo.evaluation import verification_from_scores
+from xzoo.evaluation.identification import open_set_of
 from xzoo.evaluation.protocols import figures
 from xzoo.evaluation.protocols.schema import Template
 from xzoo.evaluation.protocols.templates import pool, pooled
+from xzoo.evaluation.ranking import search
 
 
 def unit(rows):
@@ -42,7 +45,7 @@ def test_accuracy_over_folds_is_that_of_the_published_fixture(published):
 
 def test_ranks_in_a_gallery_with_distractors_are_those_of_the_published_fixture(published):
     *_, probe, gallery, probe_subject, gallery_subject = published
-    found = figures.searches(probe, gallery, probe_subject, gallery_subject)
+    found = search(probe, gallery, probe_subject, gallery_subject, rule="regdb")
     rate = [np.mean((found.rank > 0) & (found.rank <= rank)) for rank in (1, 5, 20)]
     assert rate == pytest.approx([0.5, 0.8, 0.9], abs=1e-12)
 
@@ -61,9 +64,9 @@ def test_val_takes_its_threshold_from_the_other_folds():
 
 def test_tar_never_exceeds_its_false_accept_rate_and_none_is_told_where_it_cannot_be_shown():
     genuine, impostor = np.array([0.9, 0.8, 0.5, 0.4]), np.arange(10) / 10.0  # 0.0 ... 0.9
-    assert figures.tar(genuine, impostor, 0.1) == 0.25  # one impostor may pass: above 0.8 only 0.9
-    assert figures.tar(genuine, impostor, 0.2) == 0.5  # above 0.7: 0.9 and 0.8
-    assert figures.tar(genuine, impostor, 0.05) is None
+    found = verification_from_scores(genuine, impostor, (0.1, 0.2, 0.05)).tar
+    # One impostor may pass: above 0.8 only 0.9. Two: above 0.7 0.9 and 0.8.
+    assert found == {0.1: 0.25, 0.2: 0.5, 0.05: None}
 
 
 def test_nearest_tar_picks_the_nearest_corner_and_of_equal_ones_the_highest():
@@ -72,52 +75,58 @@ def test_nearest_tar_picks_the_nearest_corner_and_of_equal_ones_the_highest():
     assert figures.nearest_tar(genuine, impostor, [0.1, 0.2, 0.25]) == [0.5, 1.0, 1.0]
 
 
-def test_auc_and_eer_equal_slow_plain_versions():
-    rng = np.random.default_rng(3)
-    genuine, impostor = rng.normal(1, 1, 60).round(1), rng.normal(0, 1, 80).round(1)  # rounding makes ties
-    plain = np.mean([(g > i) + (g == i) / 2 for g in genuine for i in impostor])
-    assert figures.auc(genuine, impostor) == pytest.approx(plain, abs=1e-12)
-    closest = min((abs(np.mean(genuine < t) - np.mean(impostor >= t)), -t) for t in np.r_[genuine, impostor])
-    t = -closest[1]
-    assert figures.eer(genuine, impostor) == pytest.approx((np.mean(genuine < t) + np.mean(impostor >= t)) / 2)
-
-
 def test_open_set_counts_mates_above_the_threshold_within_the_rank():
     # Gallery: axes 0 1 2. Probe 0 is found surely, 1 stands behind another, 2 is weak; two without mate reach 0.6, 0.8.
     gallery = np.eye(4)[:3]
     probe = unit(np.array([[9, 1, 0, 0.0], [0.7, 0.6, 0, 0], [0, 0, 0.5, 1], [0.6, 0, 0, 0.8], [0.8, 0, 0, 0.6]]))
-    found = figures.searches(probe, gallery, np.array([0, 1, 2, 8, 9]), np.arange(3))
+    found = search(probe, gallery, np.array([0, 1, 2, 8, 9]), np.arange(3), others=True)
     assert found.rank.tolist() == [1, 2, 1, 0, 0]
-    assert figures.open_set(found, 1, 0.5)[0] == pytest.approx(1 / 3)  # above 0.6: probe 0; probe 2 has 0.45
-    assert figures.open_set(found, 2, 0.5)[0] == pytest.approx(2 / 3)  # probe 1 at 0.65 within rank 2
-    assert figures.open_set(found, 1, 0.4) == (None, None)
+    assert open_set_of(found, (0.5,), 1).tpir[0.5] == pytest.approx(1 / 3)  # above 0.6: probe 0; probe 2 has 0.45
+    assert open_set_of(found, (0.5,), 2).tpir[0.5] == pytest.approx(2 / 3)  # probe 1 at 0.65 within rank 2
+    assert open_set_of(found, (0.4,), 1).tpir == {0.4: None}
 
 
 def test_truncated_average_precision_divides_by_all_mates():
     # Mates stand at ranks 1 and 3 of four.
     gallery = unit(np.array([[1, 0.0], [1, 0.1], [1, 0.5], [0, 1.0]]))
     args = (np.array([[1, 0.0]]), gallery, np.array([0]), np.array([0, 1, 0, 1]))
-    assert figures.truncated_ap(figures.searches(*args)) == pytest.approx((1 + 2 / 3) / 2)
-    assert figures.truncated_ap(figures.searches(*args, depth=2)) == pytest.approx(1 / 2)
+    found = search(*args, depths=(2, 3))
+    assert found.average_precision == pytest.approx((1 + 2 / 3) / 2) and found.truncated[3] == found.average_precision
+    assert found.truncated[2] == pytest.approx(1 / 2)
 
 
 def test_searches_leave_out_labels_and_count_ties_against_the_probe():
     gallery = np.array([[1.0, 0], [1, 0], [0, 1]])
-    query, subject, camera = np.array([[1.0, 0]]), np.array([0]), np.array(["a"])
-    tied = figures.searches(query, gallery, subject, np.array([0, 1, 1]))
-    assert tied.rank.tolist() == [2]
-    alone = figures.searches(query, gallery, subject, np.array([0, 1, 0]), (camera, np.array(["a", "a", "b"])))
-    assert alone.rank.tolist() == [2] and alone.best.tolist() == [0.0]
-    whoever = figures.searches(
-        query, gallery, subject, np.array([0, 1, 0]), (camera, np.array(["b", "a", "b"])), whoever=True
-    )
-    assert whoever.rank.tolist() == [1]
+    query, subject = np.array([[1.0, 0]]), np.array([0])
+    tied = search(query, gallery, subject, np.array([0, 1, 1]), others=True)
+    assert tied.rank.tolist() == [2] and tied.other.tolist() == [1.0]
+    whose = np.array([0, 1, 0])
+    alone = search(query, gallery, subject, whose, np.array(["a"]), np.array(["a", "a", "b"]), others=True)
+    assert alone.rank.tolist() == [2] and alone.mate.tolist() == [0.0] and alone.other.tolist() == [1.0]
+    whoever = search(query, gallery, subject, whose, np.array([3]), np.array([1, 2, 1]), "sysu", others=True)
+    assert whoever.rank.tolist() == [1] and whoever.other.tolist() == [-np.inf]
+
+
+def test_what_a_search_keeps_agrees_with_a_slow_plain_version():
+    rng = np.random.default_rng(4)
+    query, gallery = rng.choice([-1.0, 1.0], (30, 4)), rng.choice([-1.0, 1.0], (50, 4))  # full of ties
+    who, whose = rng.integers(0, 9, 30), rng.integers(0, 7, 50)  # subjects 7 and 8 have no mate
+    found = search(query, gallery, who, whose, others=True, depths=(5,), block_scores=200)
+    for row, subject, rank, mate, other, cut in zip(
+        query @ gallery.T / 4, who, found.rank, found.mate, found.other, found.truncated[5], strict=True
+    ):
+        own, rest = sorted(row[whose == subject], reverse=True), row[whose != subject]
+        assert other == rest.max() and mate == max(own, default=-np.inf)
+        places = [number + int((rest >= score).sum()) for number, score in enumerate(own, 1)]
+        assert rank == (places[0] if places else 0)
+        if own:
+            assert cut == pytest.approx(sum(n / at for n, at in enumerate(places, 1) if at <= 5) / len(own))
 
 
 @pytest.mark.parametrize("bad", [np.zeros((1, 2)), np.array([[np.nan, 1]])], ids=["zero", "nan"])
 def test_an_embedding_without_direction_is_refused(bad):
-    with pytest.raises(errors.EvaluationError, match="probe embeddings, 1 of 1 unusable"):
-        figures.searches(bad, np.eye(2), np.array([0]), np.arange(2))
+    with pytest.raises(errors.EvaluationError, match="listed embeddings, 1 of 2 unusable"):
+        figures.pair_scores(np.concatenate([np.eye(2)[:1], bad]), np.array([0]), np.array([1]))
 
 
 POOLS = {

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from xzoo import errors
 from xzoo.evaluation.intervals import Interval, draws, percentiles
-from xzoo.evaluation.similarity import Embeddings, Labels, codes, each_block, labels, rows_of
+from xzoo.evaluation.ranking import Searched, search
+from xzoo.evaluation.similarity import Embeddings, Labels
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["OpenSet", "open_set"]
+__all__ = ["OpenSet", "open_set", "open_set_of"]
 
 FPIRS = (1e-1, 1e-2)
 
@@ -119,42 +116,40 @@ def open_set(
         EvaluationError: Arrays that do not fit together, embeddings without direction,
             no probe with or none without mate, or a rate out of range.
     """
+    found = search(
+        probe,
+        gallery,
+        probe_subject,
+        gallery_subject,
+        rule="regdb",
+        others=True,
+        sides=("probe", "gallery"),
+        block_scores=block_scores,
+        device=device,
+    )
+    return open_set_of(found, fpirs, rank)
+
+
+def open_set_of(found: Searched, fpirs: Sequence[float] = FPIRS, rank: int = 1) -> OpenSet:
+    """Return the figures of a search that kept the best score of others.
+
+    Raises:
+        EvaluationError: No probe with or none without mate, or a rate or rank out of range.
+    """
     for fpir in fpirs:
         if not 0 < fpir <= 1:
             raise errors.EvaluationError(f"fpir={fpir!r}", why="A rate is above 0 and at most 1.")
     if rank < 1:
         raise errors.EvaluationError(f"rank={rank}", why="Ranks begin at 1.")
-    p, g = rows_of(probe, gallery, ("probe", "gallery"), device)
-    p_subject, g_subject = codes(
-        labels(probe_subject, len(p), "probe_subject"), labels(gallery_subject, len(g), "gallery_subject")
-    )
-    order = np.argsort(g_subject, kind="stable")
-    g.reorder(order)
-    first = np.searchsorted(g_subject[order], p_subject, "left")
-    last = np.searchsorted(g_subject[order], p_subject, "right")
-    mated = last > first
+    mated = found.mated
     if mated.all() or not mated.any():
         raise errors.EvaluationError(
-            f"an open-set search by {len(p)} probes",
+            f"an open-set search by {len(mated)} probes",
             why=f"{int(mated.sum())} of them have a mate in the gallery: some must have one, and some must not.",
             do="retrieval() measures a search in which everybody is enrolled" if mated.all() else "",
         )
-    best = np.full(len(p), -np.inf)
-
-    def work(rows: slice, _: int, scores: torch.Tensor) -> None:
-        for number, row in zip(range(rows.start, rows.stop), scores, strict=True):
-            own = row[first[number] : last[number]]
-            if not len(own):
-                best[number] = float(row.max())
-                continue
-            mate = own.max().clone()
-            own.fill_(-float("inf"))
-            if int((row >= mate).sum()) < rank:
-                best[number] = float(mate)
-
-    for _ in each_block(p, g, work, block_scores):
-        pass
-    mate, other = best[mated], best[~mated]
+    assert found.other is not None
+    mate, other = np.where(found.rank <= rank, found.mate, -np.inf)[mated], found.other[~mated]
     down = np.sort(other)[::-1]
     tpir: dict[float, float | None] = {}
     thresholds: dict[float, float | None] = {}
@@ -167,7 +162,8 @@ def open_set(
         bound = down[allowed] if allowed < len(down) else -np.inf
         accepted = mate[mate > bound]
         tpir[fpir] = len(accepted) / len(mate)
-        thresholds[fpir] = float(accepted.min()) if len(accepted) else float("inf")
-        false_positives[fpir] = int(np.count_nonzero(other >= thresholds[fpir]))
-    subjects = p_subject[mated], p_subject[~mated]
+        threshold = float(accepted.min()) if len(accepted) else float("inf")
+        thresholds[fpir] = threshold
+        false_positives[fpir] = int(np.count_nonzero(other >= threshold))
+    subjects = found.subject[mated], found.subject[~mated]
     return OpenSet(tpir, thresholds, false_positives, len(mate), len(other), mate, other, subjects)

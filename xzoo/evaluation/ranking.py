@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -16,7 +17,7 @@ from xzoo.evaluation.similarity import Embeddings, Labels, codes, each_block, la
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Retrieval", "Rule", "retrieval"]
+__all__ = ["Retrieval", "Rule", "Searched", "means", "retrieval", "search"]
 
 Rule = Literal["market", "llcm", "sysu", "regdb"]
 Cameras = npt.NDArray[Any] | None
@@ -116,13 +117,93 @@ def retrieval(
         EvaluationError: Arrays that do not fit together, embeddings without
             direction, an unknown rule, or no query with a mate.
     """
-    if rule not in get_args(Rule):
-        raise errors.EvaluationError(f"rule {rule!r}", why="No such rule.", exists=", ".join(get_args(Rule)))
     if max_rank < 1:
         raise errors.EvaluationError(f"max_rank={max_rank}", why="A CMC has at least one rank.")
-    q, g = rows_of(query, gallery, ("query", "gallery"), device)
+    found = search(
+        query,
+        gallery,
+        query_subject,
+        gallery_subject,
+        query_camera,
+        gallery_camera,
+        rule,
+        block_scores=block_scores,
+        device=device,
+    )
+    return means(found, max_rank)
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """What each query met in the gallery, after what the rule leaves out.
+
+    Attributes:
+        subject: ``[Q]`` number of the query's subject.
+        rank: ``[Q]`` rank of its best mate, counted as the CMC counts; 0 without mate.
+        average_precision: ``[Q]``, NaN without mate.
+        inverse_penalty: ``[Q]``, NaN without mate.
+        mate: ``[Q]`` score of its best mate, minus infinity without.
+        other: ``[Q]`` best score of anybody else, minus infinity if there is nobody; ``None``
+            unless it was asked for.
+        truncated: For each depth asked for ``[Q]`` average precision that counts only mates
+            among so many first images, divided by all mates.
+        n_gallery: Images, or templates, searched.
+    """
+
+    subject: npt.NDArray[np.intp]
+    rank: npt.NDArray[np.int64]
+    average_precision: npt.NDArray[np.float64]
+    inverse_penalty: npt.NDArray[np.float64]
+    mate: npt.NDArray[np.float64]
+    other: npt.NDArray[np.float64] | None
+    truncated: dict[int, npt.NDArray[np.float64]]
+    n_gallery: int
+
+    @property
+    def mated(self) -> npt.NDArray[np.bool_]:
+        """``bool [Q]``: the query has a mate that it may be compared with."""
+        return self.rank > 0
+
+
+def search(
+    query: Embeddings,
+    gallery: Embeddings,
+    query_subject: Labels,
+    gallery_subject: Labels,
+    query_camera: Labels | None = None,
+    gallery_camera: Labels | None = None,
+    rule: Rule = "market",
+    *,
+    others: bool = False,
+    depths: Sequence[int] = (),
+    sides: tuple[str, str] = ("query", "gallery"),
+    block_scores: int | None = None,
+    device: str | None = None,
+) -> Searched:
+    """Rank the gallery for every query, as :func:`retrieval`, and keep what each one met.
+
+    Args:
+        query: As for :func:`retrieval`, like all that is not named here.
+        gallery: The same.
+        query_subject: The same.
+        gallery_subject: The same.
+        query_camera: The same.
+        gallery_camera: The same.
+        rule: The same.
+        others: Also keep the best score of anybody else.
+        depths: Also keep average precisions cut at these ranks.
+        sides: What the two are called in an error.
+        block_scores: As for :func:`retrieval`.
+        device: The same.
+
+    Raises:
+        EvaluationError: As :func:`retrieval`, but queries need not have a mate.
+    """
+    if rule not in get_args(Rule):
+        raise errors.EvaluationError(f"rule {rule!r}", why="No such rule.", exists=", ".join(get_args(Rule)))
+    q, g = rows_of(query, gallery, sides, device)
     q_subject, g_subject = codes(
-        labels(query_subject, len(q), "query_subject"), labels(gallery_subject, len(g), "gallery_subject")
+        labels(query_subject, len(q), f"{sides[0]}_subject"), labels(gallery_subject, len(g), f"{sides[1]}_subject")
     )
     q_camera, g_camera = _cameras(rule, query_camera, gallery_camera, len(q), len(g))
 
@@ -134,33 +215,52 @@ def retrieval(
     # Queries with equally many mates follow one another: they are counted together.
     turn = np.argsort(last - first, kind="stable")
     q.reorder(turn)
-    search = _Search(
+    plan = _Search(
         first=first[turn],
         last=last[turn],
         starts=np.flatnonzero(np.r_[True, g_subject[1:] != g_subject[:-1]]),
         rule=rule,
         q_camera=None if q_camera is None else q_camera[turn],
         g_camera=None if g_camera is None else g_camera[order],
+        others=others,
+        depths=tuple(depths),
     )
-    found = np.zeros(len(q), np.int64)
-    precision, penalty = np.full(len(q), np.nan), np.full(len(q), np.nan)
+    rank, table = np.zeros(len(q), np.int64), np.full((4 + len(depths), len(q)), np.nan)
 
     def work(rows: slice, _: int, scores: torch.Tensor) -> None:
-        found[turn[rows]], precision[turn[rows]], penalty[turn[rows]] = search.ranks(rows, scores)
+        rank[turn[rows]], table[:, turn[rows]] = plan.ranks(rows, scores)
 
     for _ in each_block(q, g, work, block_scores):
         pass
+    cut = dict(zip(depths, table[4:], strict=True))
+    return Searched(q_subject, rank, table[0], table[1], table[2], table[3] if others else None, cut, len(g))
 
-    n_query = int(np.count_nonzero(found))
+
+def means(found: Searched, max_rank: int) -> Retrieval:
+    """Return the figures of a search.
+
+    Raises:
+        EvaluationError: No query has a mate.
+    """
+    n_query = int(np.count_nonzero(found.rank))
     if not n_query:
         raise errors.EvaluationError(
-            f"a search by {len(q)} queries in a gallery of {len(g)}",
+            f"a search by {len(found.rank)} queries in a gallery of {found.n_gallery}",
             why="No query has a mate in the gallery that it may be compared with.",
             do="check that both sides name subjects alike, and what the rule leaves out",
         )
-    cmc = np.cumsum(np.bincount(found, minlength=max_rank + 1)[1 : max_rank + 1]) / n_query
-    mean_ap, mean_inp = float(np.nansum(precision)) / n_query, float(np.nansum(penalty)) / n_query
-    return Retrieval(cmc, mean_ap, mean_inp, n_query, len(q) - n_query, found, precision, penalty, q_subject)
+    cmc = np.cumsum(np.bincount(found.rank, minlength=max_rank + 1)[1 : max_rank + 1]) / n_query
+    return Retrieval(
+        cmc,
+        float(np.nansum(found.average_precision)) / n_query,
+        float(np.nansum(found.inverse_penalty)) / n_query,
+        n_query,
+        len(found.rank) - n_query,
+        found.rank,
+        found.average_precision,
+        found.inverse_penalty,
+        found.subject,
+    )
 
 
 @dataclass(frozen=True)
@@ -173,11 +273,14 @@ class _Search:
     rule: str
     q_camera: Cameras
     g_camera: Cameras
+    others: bool
+    depths: tuple[int, ...]
 
-    def ranks(
-        self, rows: slice, scores: torch.Tensor
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return best rank (0 without mate), AP and inverse penalty of some rows; the scores are used up."""
+    def ranks(self, rows: slice, scores: torch.Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Return best rank (0 without mate) and what :class:`Searched` keeps of some rows; the scores are used up.
+
+        The second is ``[4 + depths, rows]``: AP, inverse penalty, best mate, best other, truncated APs.
+        """
         import torch
 
         n = len(scores)
@@ -196,10 +299,17 @@ class _Search:
                 if len(third) and len(second):
                     scores[at(third[:, None], second[None])] = -torch.inf
             else:
-                own = self.g_camera[column] == self.q_camera[rows][row]
-                scores[at(row[own], column[own])] = -torch.inf
+                apart = self.g_camera[column] == self.q_camera[rows][row]
+                scores[at(row[apart], column[apart])] = -torch.inf
         mates = torch.full((n, max(1, int(many.max(initial=0)))), -torch.inf, dtype=scores.dtype, device=scores.device)
-        mates[at(row, place)] = scores[at(row, column)]
+        own = at(row, column)
+        mates[at(row, place)] = scores[own]
+        other = torch.full((n,), -torch.inf, dtype=scores.dtype, device=scores.device)
+        if self.others:
+            mine = scores[own]
+            scores[own] = -torch.inf
+            other = scores.max(1).values
+            scores[own] = mine
         mates = mates.sort(dim=1).values
 
         best, width = mates[:, -1:].clone(), mates.shape[1]
@@ -210,12 +320,16 @@ class _Search:
         before = _at_least(scores, mates, count.cpu().numpy()) - (width - torch.searchsorted(mates, mates))
         number = width - torch.arange(width, device=mates.device)
         rank = (number + before).double()
-        # Summed in order, so that the padding, which differs from block to block, changes nothing.
-        precision = torch.where(real, number / rank, 0).cumsum(1)[:, -1] / count
         worst = torch.where(real, rank, 0).max(1).values
+
+        def precision(depth: float) -> torch.Tensor:
+            # Summed in order, so that the padding, which differs from block to block, changes nothing.
+            return torch.where(real & (rank <= depth), number / rank, 0).cumsum(1)[:, -1] / count
+
         first = rank[:, -1] if subjects is None else subjects
         first = torch.where(count > 0, first, 0)
-        return first.long().cpu().numpy(), precision.cpu().numpy(), (count / worst).cpu().numpy()
+        kept = [precision(torch.inf), count / worst, best[:, 0], other, *map(precision, self.depths)]
+        return first.long().cpu().numpy(), np.stack([column.double().cpu().numpy() for column in kept])
 
     def _subjects(self, scores: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
         """Return how many subjects have an image at least as good as the true subject's best, which is one of them."""

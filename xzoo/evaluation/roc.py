@@ -35,7 +35,7 @@ from xzoo.evaluation.similarity import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FARS", "Curve", "Verification", "verification", "verification_from_scores"]
+__all__ = ["FARS", "Curve", "Verification", "every_score", "verification", "verification_from_scores"]
 
 FARS = (1e-1, 1e-2, 1e-3)
 
@@ -185,15 +185,17 @@ def verification(
         EvaluationError: Arrays that do not fit together, embeddings without
             direction, no genuine or no impostor pair, or a FAR out of range.
     """
-    a, b = rows_of(embeddings_a, embeddings_b, ("first", "second"), device)
-    if same:
-        if len(a) != len(b):
-            raise errors.EvaluationError(f"same=True with {len(a)} and {len(b)} rows", why="One set has one length.")
-        image_a = image_b = None
-    numbers_a, numbers_b = codes(labels(subject_a, len(a), "subject_a"), labels(subject_b, len(b), "subject_b"))
-    if same and not np.array_equal(numbers_a, numbers_b):
-        raise errors.EvaluationError("same=True with other subjects on each side", why="One set has one order.")
-    pairs = _Pairs(a, b, numbers_a, numbers_b, same, _images(image_a, image_b, len(a), len(b)), block_scores)
+    pairs = _pairs(
+        embeddings_a,
+        embeddings_b,
+        subject_a,
+        subject_b,
+        same,
+        image_a,
+        image_b,
+        block_scores=block_scores,
+        device=device,
+    )
     return _figures(pairs, fars, pairs.intervals)
 
 
@@ -226,6 +228,56 @@ def verification_from_scores(genuine: Embeddings, impostor: Embeddings, fars: Se
         return {"auc": None, "eer": None, **rates}
 
     return _figures(_Vectors(_vector(genuine, "genuine"), _vector(impostor, "impostor")), fars, intervals)
+
+
+def _pairs(
+    embeddings_a: Embeddings,
+    embeddings_b: Embeddings,
+    subject_a: Labels,
+    subject_b: Labels,
+    same: bool,
+    image_a: Labels | None,
+    image_b: Labels | None,
+    *,
+    block_scores: int | None = None,
+    device: str | None = None,
+) -> _Pairs:
+    a, b = rows_of(embeddings_a, embeddings_b, ("first", "second"), device)
+    if same:
+        if len(a) != len(b):
+            raise errors.EvaluationError(f"same=True with {len(a)} and {len(b)} rows", why="One set has one length.")
+        image_a = image_b = None
+    numbers_a, numbers_b = codes(labels(subject_a, len(a), "subject_a"), labels(subject_b, len(b), "subject_b"))
+    if same and not np.array_equal(numbers_a, numbers_b):
+        raise errors.EvaluationError("same=True with other subjects on each side", why="One set has one order.")
+    return _Pairs(a, b, numbers_a, numbers_b, same, _images(image_a, image_b, len(a), len(b)), block_scores)
+
+
+def every_score(
+    embeddings_a: Embeddings,
+    embeddings_b: Embeddings,
+    subject_a: Labels,
+    subject_b: Labels,
+    *,
+    image_a: Labels | None = None,
+    image_b: Labels | None = None,
+) -> tuple[Scores, Scores]:
+    """Return all genuine and all impostor scores, for a figure that needs them side by side.
+
+    Args:
+        embeddings_a: As for :func:`verification`, like all the others.
+        embeddings_b: The same.
+        subject_a: The same.
+        subject_b: The same.
+        image_a: The same.
+        image_b: The same.
+    """
+    pairs = _pairs(embeddings_a, embeddings_b, subject_a, subject_b, False, image_a, image_b)
+
+    def kept(scores: torch.Tensor, _: int) -> Scores:
+        return np.asarray(scores[scores > -np.inf].cpu().numpy())
+
+    return np.concatenate(list(pairs.each(True, kept))), np.concatenate(list(pairs.each(False, kept)))
 
 
 class _Vectors:

@@ -63,7 +63,8 @@ class ProtocolResult:
         repetitions: Each one.
         mean: Of each figure over the repetitions.
         std: Population standard deviation of each; ``None`` for a single repetition.
-        intervals: 95 % intervals. Means over probes draw the subjects again (:func:`figures.intervals`); figures of
+        intervals: 95 % intervals. Means over probes draw the subjects again (:func:`figures.intervals`), as do TPIRs of
+            one repetition (:attr:`OpenSet.interval`); figures of
             one repetition over comparisons get those of :attr:`Verification.interval`; rates of listed pairs
             Wilson's, pairs taken for independent.
         warnings: What these data cannot tell, one sentence each.
@@ -451,7 +452,9 @@ def _search(
     *,
     alone: bool,
 ) -> _Done:
-    from xzoo.evaluation import retrieval, verification
+    from xzoo.evaluation.identification import open_set_of
+    from xzoo.evaluation.ranking import means, search
+    from xzoo.evaluation.roc import every_score, verification
 
     assert plan.gallery is not None and plan.probe is not None
     known = _side(plan.gallery, manifest, embed, places[0])
@@ -473,43 +476,44 @@ def _search(
     kinds = {kind for _, kind, _, _ in wanted}
     mated = 0
     outcomes: figures.Outcomes | None = None
-    if kinds & {"rank", "map", "minp"}:
-        deepest = max([rank or 1 for _, kind, rank, _ in wanted if kind == "rank"], default=1)
-        search = retrieval(
-            asked.vectors, known.vectors, asked.subject, known.subject, *cameras, rule=rule, max_rank=deepest
-        )
-        mated = search.n_query
-        has_mate = search.rank > 0
-        values: dict[str, Table] = {}
-        for name, kind, rank, at in wanted:
-            if kind == "rank" and rank:
-                found[name] = float(search.cmc[rank - 1])
-                values[name] = search.rank[has_mate] <= rank
-            elif kind == "minp" or (kind == "map" and at is None):
-                found[name] = search.mean_inp if kind == "minp" else search.mean_ap
-                values[name] = (search.inverse_penalty if kind == "minp" else search.average_precision)[has_mate]
-        outcomes = figures.Outcomes(asked.subject[has_mate], values)
     hits: dict[str, bool] = {}
     ends: dict[str, Interval] = {}
-    if plan.hits or "tpir" in kinds or any(kind == "map" and at for _, kind, _, at in wanted):
-        depths = {int(at) for _, kind, _, at in wanted if kind == "map" and at} or {len(known.vectors)}
-        for depth in sorted(depths):
-            searched = figures.searches(
-                asked.vectors,
-                known.vectors,
-                asked.subject,
-                known.subject,
-                _labels(plan, known, asked),
-                whoever=rule == "sysu",
-                subjects=plan.cmc == "subjects",
-                depth=depth,
-            )
+    if kinds & {"rank", "map", "minp", "tpir"} or plan.hits:
+        searched = search(
+            asked.vectors,
+            known.vectors,
+            asked.subject,
+            known.subject,
+            *cameras,
+            rule=rule,
+            others="tpir" in kinds,
+            depths=sorted({int(at) for _, kind, _, at in wanted if kind == "map" and at}),
+            sides=("probe", "gallery"),
+        )
+        has_mate = searched.mated
+        mated = int(has_mate.sum())
+        if kinds & {"rank", "map", "minp"}:
+            deepest = max([rank or 1 for _, kind, rank, _ in wanted if kind == "rank"], default=1)
+            figure = means(searched, deepest)
+            values: dict[str, Table] = {}
             for name, kind, rank, at in wanted:
-                if kind == "map" and at == depth:
-                    found[name] = figures.truncated_ap(searched)
-                elif kind == "tpir" and rank and at:
-                    found[name] = figures.open_set(searched, rank, at)[0]
-        mated = mated or int(searched.mated.sum())
+                if kind == "rank" and rank:
+                    found[name] = float(figure.cmc[rank - 1])
+                    values[name] = searched.rank[has_mate] <= rank
+                elif kind == "map" and at:
+                    values[name] = searched.truncated[int(at)][has_mate]
+                    found[name] = float(values[name].mean())
+                elif kind in ("map", "minp"):
+                    found[name] = figure.mean_ap if kind == "map" else figure.mean_inp
+                    each = searched.average_precision if kind == "map" else searched.inverse_penalty
+                    values[name] = each[has_mate]
+            outcomes = figures.Outcomes(asked.subject[has_mate], values)
+        for name, kind, rank, at in wanted:
+            if kind == "tpir" and rank and at:
+                shown = open_set_of(searched, (at,), rank) if 0 < mated < len(has_mate) else None
+                found[name] = shown.tpir[at] if shown else None
+                if alone and shown and (interval := shown.interval[at]) is not None:
+                    ends[name] = interval
         if plan.hits:
             hits = {
                 name: bool(rank == 1) for name, rank in zip(asked.names, searched.rank.tolist(), strict=True) if rank
@@ -517,14 +521,15 @@ def _search(
     if kinds & {"auc", "eer", "tar", "tar_nearest"}:
         fars = tuple(at for _, kind, _, at in wanted if kind == "tar" and at)
         pooled_side = known.templates or asked.templates
+        image_a, image_b = (None, None) if pooled_side else (known.image, asked.image)
         whole = verification(
             known.vectors,
             asked.vectors,
             known.subject,
             asked.subject,
             fars or (1e-1,),
-            image_a=None if pooled_side else known.image,
-            image_b=None if pooled_side else asked.image,
+            image_a=image_a,
+            image_b=image_b,
         )
         counts |= {"genuine": whole.n_genuine, "impostor": whole.n_impostor}
         for name, kind, _, at in wanted:
@@ -539,7 +544,9 @@ def _search(
                 if interval is not None and found.get(name) is not None:
                     ends[name] = interval
         if "tar_nearest" in kinds:
-            genuine, impostor = _scores(known, asked)
+            genuine, impostor = every_score(
+                known.vectors, asked.vectors, known.subject, asked.subject, image_a=image_a, image_b=image_b
+            )
             near = {name: at for name, kind, _, at in wanted if kind == "tar_nearest" and at}
             found |= dict(zip(near, figures.nearest_tar(genuine, impostor, list(near.values())), strict=True))
     counts |= {"mated probes": mated or int(np.isin(asked.subject, known.subject).sum())}
@@ -590,20 +597,6 @@ def _labels(plan: Protocol, known: _Side, asked: _Side) -> tuple[Table, Table] |
     if plan.exclusions[0] == "same_image":
         return asked.image, known.image
     return asked.camera, known.camera
-
-
-def _scores(known: _Side, asked: _Side) -> tuple[Table, Table]:
-    genuine, impostor = [], []
-    for rows, block in figures.blocks(figures.unit(asked.vectors, "probe"), figures.unit(known.vectors, "gallery")):
-        mates = asked.subject[rows, None] == known.subject[None]
-        if not (known.templates or asked.templates):
-            other = asked.image[rows, None] != known.image[None]
-            impostor.append(block[~mates & other])
-            genuine.append(block[mates & other])
-        else:
-            genuine.append(block[mates])
-            impostor.append(block[~mates])
-    return np.concatenate(genuine), np.concatenate(impostor)
 
 
 def _pair_task(plan: Protocol, manifest: Manifest) -> tuple[list[int], list[int]]:
@@ -658,6 +651,8 @@ def _listed(plan: Protocol, manifest: Manifest, embed: _Embeddings) -> _Listed:
 
 
 def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) -> _Done:
+    from xzoo.evaluation.roc import verification_from_scores
+
     pairs = manifest.pairs
     assert plan.pairs is not None and pairs is not None
     listed = _listed(plan, manifest, embed)
@@ -673,6 +668,8 @@ def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) 
     found: dict[str, float | None] = {}
     near = {name: at for name in plan.figures if name.startswith("tar_nearest") and (at := parse_figure(name)[2])}
     found |= dict(zip(near, figures.nearest_tar(genuine, impostor, list(near.values())), strict=True)) if near else {}
+    fars = [at for name in plan.figures if (parsed := parse_figure(name))[0] == "tar" and (at := parsed[2])]
+    whole = verification_from_scores(genuine, impostor, fars)
     for name in plan.figures:
         kind, _, at = parse_figure(name)
         if kind == "accuracy":
@@ -680,9 +677,9 @@ def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) 
         elif kind == "val" and at:
             found[name], found[f"{name}_std"] = figures.val(scores, pairs.same, fold, at)
         elif kind == "tar" and at:
-            found[name] = figures.tar(genuine, impostor, at)
+            found[name] = whole.tar[at]
         elif kind in ("auc", "eer"):
-            found[name] = (figures.auc if kind == "auc" else figures.eer)(genuine, impostor)
+            found[name] = float(getattr(whole, kind))
     trials = {"accuracy": len(scores), "tar": len(genuine), "tar_nearest": len(genuine), "val": len(genuine)}
     ends = {
         name: wilson(round(rate * trials[kind]), trials[kind])
