@@ -18,6 +18,7 @@ _EXPORTS = {
     "XzooError": "xzoo.errors",
     "card": "xzoo.catalog",
     "create": "xzoo.models",
+    "distill": "xzoo.training",
     "evaluate": "xzoo.evaluation",
     "finetune": "xzoo.training",
     "is_model": "xzoo.catalog",
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from xzoo.errors import XzooError
     from xzoo.evaluation import Report, evaluate
     from xzoo.models import create
-    from xzoo.training import Run, finetune
+    from xzoo.training import Run, distill, finetune
 
 
 def __getattr__(name: str) -> object:

@@ -32,7 +32,8 @@ def test_a_recipe_survives_being_written_and_read(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_starts_with_the_command_that_runs_it_and_says_whose_numbers_they_are(name: str) -> None:
     text = recipes.text(name)
-    assert text.startswith("# xzoo finetune ") and f"--recipe {name}" in text
+    verb = f"xzoo run {name} " if recipes.load(name).beyond_finetuning else "xzoo finetune "
+    assert text.startswith(f"# {verb}") and (name in text.splitlines()[0])
     assert "chosen by th" in text
 
 

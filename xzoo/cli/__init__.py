@@ -23,6 +23,8 @@ VERBS = (
     "get",
     "verify",
     "finetune",
+    "run",
+    "recipe",
     "evaluate",
     "embed",
     "data",

@@ -16,7 +16,7 @@ from xzoo.families.base import Embedder
 from xzoo.recipes.schema import Recipe
 from xzoo.training import engine
 from xzoo.training.holdout import Parts, hold_out
-from xzoo.training.run import FACTS, Run, differences, read_facts
+from xzoo.training.run import Run, open_folder
 from xzoo.training.work import SOURCE, Work, put_adapter
 
 __all__ = ["finetune"]
@@ -97,7 +97,7 @@ def finetune(
     }
 
     folder = _free(student, plan) if output is None else hub.as_path(output, "output")
-    found = _open(folder, settings, resume)
+    found = open_folder(folder, settings, resume)
     if found is not None and found["state"] == "done":
         return Run.open(folder)
     work = Work(folder, plan, student, parts, settings, measured=evaluate, found=found)
@@ -228,34 +228,3 @@ def _free(student: Embedder, plan: Recipe) -> Path:
     while (folder := Path("runs") / f"{stem}-{number:03d}").exists():
         number += 1
     return folder
-
-
-def _open(folder: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any] | None:
-    """Return what the folder's earlier run left, if it may be gone on with.
-
-    Raises:
-        RunError: The folder is in use, or its run has other settings.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise errors.RunError(f"output={str(folder)!r}", why="That is a file.", do="name a folder")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return None
-    if not (folder / FACTS).is_file():
-        raise errors.RunError(
-            f"output={str(folder)!r}", why="The folder holds other things than a run.", do="name a new folder"
-        )
-    found = read_facts(folder)
-    if not resume:
-        raise errors.RunError(
-            f"output={str(folder)!r}",
-            why=f"It holds a run that is {found['state']}.",
-            do="name a new folder" + ("" if found["state"] == "done" else ", or go on with resume=True (--resume)"),
-        )
-    changed = differences(found["settings"], settings)
-    if changed:
-        raise errors.RunError(
-            f"the run in {str(folder)!r} was begun with other settings.",
-            why=errors.problems(changed),
-            do="resume with the same settings, or name a new folder",
-        )
-    return found

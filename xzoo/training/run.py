@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from xzoo.evaluation.report import Report
     from xzoo.families.base import Embedder
 
-__all__ = ["Run", "differences", "load_run", "read_facts", "write_json", "write_text"]
+__all__ = ["Run", "differences", "load_run", "open_folder", "read_facts", "write_json", "write_text"]
 
 FACTS = "run.json"
 ADAPTER = "adapter"
 BASE = "base.safetensors"
+STUDENT = "student.safetensors"
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,8 @@ def load_run(
         )
     base = facts["base"]
     source = base["pretrained"] if isinstance(pretrained, bool) else pretrained
-    if source == BASE:
-        source = folder / BASE
+    if source in (BASE, STUDENT):
+        source = folder / source
     try:
         model = create(
             base["name"],
@@ -189,8 +190,40 @@ def load_run(
             why=f"The run in {str(folder)!r} was trained on it.",
             do=f"create({str(folder)!r}, pretrained=PATH)",
         ) from fault
-    adapters.attach(model, folder / ADAPTER)
+    if base["pretrained"] != STUDENT:  # else the weights are those that were trained
+        adapters.attach(model, folder / ADAPTER)
     return model
+
+
+def open_folder(folder: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any] | None:
+    """Return what the folder's earlier run left, if it may be gone on with.
+
+    Raises:
+        RunError: The folder is in use, or its run has other settings.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise errors.RunError(f"output={str(folder)!r}", why="That is a file.", do="name a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    if not (folder / FACTS).is_file():
+        raise errors.RunError(
+            f"output={str(folder)!r}", why="The folder holds other things than a run.", do="name a new folder"
+        )
+    found = read_facts(folder)
+    if not resume:
+        raise errors.RunError(
+            f"output={str(folder)!r}",
+            why=f"It holds a run that is {found['state']}.",
+            do="name a new folder" + ("" if found["state"] == "done" else ", or go on with resume=True (--resume)"),
+        )
+    changed = differences(found["settings"], settings)
+    if changed:
+        raise errors.RunError(
+            f"the run in {str(folder)!r} was begun with other settings.",
+            why=errors.problems(changed),
+            do="resume with the same settings, or name a new folder",
+        )
+    return found
 
 
 def differences(then: Any, now: Any, place: str = "") -> list[str]:

@@ -1,0 +1,453 @@
+"""From networks, a recipe and a manifest to a trained student: stages, one after another."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from tqdm import tqdm
+
+import xzoo
+from xzoo import adapters, errors, hub, recipes
+from xzoo.adapters.norms import parameters_of
+from xzoo.data.manifest import Manifest
+from xzoo.evaluation import Report, evaluate
+from xzoo.families.base import Embedder, Plain, fingerprint
+from xzoo.models import create
+from xzoo.recipes.schema import Network, Recipe, Stage
+from xzoo.training import cache as answers
+from xzoo.training import checkpoint, engine, fit, work
+from xzoo.training.holdout import Parts, hold_out
+from xzoo.training.run import FACTS, STUDENT, Run, open_folder, write_json, write_text
+
+__all__ = ["distill"]
+
+
+def distill(
+    *,
+    recipe: str | Path | Recipe,
+    data: Manifest | str | Path,
+    student: str | Path | Embedder | None = None,
+    teacher: str | Path | Embedder | None = None,
+    changes: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    output: str | Path | None = None,
+    resume: bool = False,
+    pretrained: bool | str | Path = True,
+    cache: str | Path | None = None,
+    cache_limit: int = answers.LIMIT,
+    evaluate: bool = True,
+    compile: bool = False,
+    device: str | torch.device | None = None,
+    allow_licences: str | Iterable[str] | None = None,
+) -> Run:
+    """Train a student as a recipe says: by teachers, earlier stages, labels, or all of them.
+
+    Everything is checked before anything is written: names, options, groups, module paths, and
+    by networks without memory whether every loss fits what it compares. The split ``train`` is
+    trained on; figures are taken before and after on ``val``, else ``test``, else on a fifth of the
+    subjects. A run that was stopped, even by a power cut, and resumed ends in the same bytes.
+
+    Args:
+        recipe: A name, a YAML file, or a checked recipe.
+        data: A manifest, or where to read one.
+        student: A catalogue name, a run folder, or a network (left as it is), in place of the recipe's.
+        teacher: Likewise; for recipes that say ``teacher: given``.
+        changes: Places of the recipe to other values, as ``Recipe.with_`` takes them.
+        seed: Draws batches, views and initial values.
+        output: The run folder; by default a new one in ``runs/``.
+        resume: Go on in ``output`` where an interrupted run stopped.
+        pretrained: As for ``xzoo.create``, where ``student`` is a name.
+        cache: Folder of what teachers answered, shared by runs; by default ``teachers`` in xzoo's cache.
+        cache_limit: Bytes that it may take.
+        evaluate: Take figures before and after.
+        compile: Run the student through ``torch.compile``.
+        device: As for ``xzoo.create``.
+        allow_licences: As for ``xzoo.create``.
+
+    Returns:
+        The run; ``run.model`` is the trained student.
+
+    Raises:
+        NotFound, OptionError: A name or an argument that cannot be meant.
+        RecipeError: The recipe has faults, or does not fit the networks; all are listed.
+        DataError: The data cannot be trained on.
+        RunError: ``output`` is in use, or holds a run with other settings.
+        TrainingStopped: The loss is no longer a number; names the files of the batch.
+        KeyboardInterrupt: Ctrl-C; a checkpoint was written, and the message says how to go on.
+
+    Example:
+        >>> run = xzoo.distill(
+        ...     teacher="edgeface_base", student="edgeface_xxs", recipe="kd", data="faces.csv"
+        ... )  # doctest: +SKIP
+    """
+    if resume and output is None:
+        raise errors.OptionError("resume=True without output", why="It is the folder to go on in.", do="output=FOLDER")
+    plan = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
+    plan = plan.with_(changes) if changes else plan
+    if teacher is not None and not any(who == "given" for stage in plan.stages for who in stage.taught.values()):
+        raise errors.OptionError(
+            f"teacher={_name(teacher)!r} for recipe {plan.recipe!r}",
+            why="No stage of it waits for a teacher.",
+            do="write teacher: given in the stage",
+        )
+    first = Network(name=student, pretrained=False) if isinstance(student, str) and pretrained is False else student
+    fit.check(plan, student=_of_folder(first), teacher=_of_folder(teacher))
+    parts = hold_out(data if isinstance(data, Manifest) else Manifest.read(data))
+    for stage in plan.stages:
+        engine.draw(stage, parts.train, work.SOURCE, seed)
+
+    world, place = _processes()
+    device = place if device is None else device
+    with torch.random.fork_rng():
+        made = _Makers(plan, student, teacher, pretrained, device, allow_licences, seed)
+        settings = {
+            "recipe": plan.model_dump(mode="json"),
+            "student": _name(made.name),
+            "networks": made.hashes(),
+            "data_sha256": parts.manifest.hash,
+            "seed": seed,
+        }
+        folder = _free(made.name, plan) if output is None else hub.as_path(output, "output")
+        found = open_folder(folder, settings, resume)
+        _wait(world)
+        if found is not None and found["state"] == "done":
+            return Run.open(folder)
+        kept = answers.default_folder() if cache is None else hub.as_path(cache, "cache")
+        options = engine.Options(kept, cache_limit, world, compile)
+        return _Distillation(folder, plan, made, parts, settings, options, measured=evaluate, found=found).run()
+
+
+def _of_folder(who: Any) -> Any:
+    return Path(who) if isinstance(who, str) and (Path(who) / FACTS).is_file() else who
+
+
+def _name(who: str | Path | Embedder | Network) -> str:
+    if isinstance(who, Embedder):
+        return who.origin.name if hasattr(who, "origin") else type(who).__name__
+    return who.name if isinstance(who, Network) else str(who)
+
+
+def _processes() -> tuple[engine.World, torch.device | None]:
+    """Return this process among those of ``accelerate launch``, and its device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return engine.ALONE, None
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    return engine.World(state.process_index, state.num_processes), state.device
+
+
+def _wait(world: engine.World) -> None:
+    if world.size > 1:
+        torch.distributed.barrier()
+
+
+def _free(name: Any, plan: Recipe) -> Path:
+    """Return a run folder that does not exist yet."""
+    stem = f"{Path(_name(name)).name.replace('/', '-')}-{plan.recipe}"
+    number = 1
+    while (folder := Path("runs") / f"{stem}-{number:03d}").exists():
+        number += 1
+    return folder
+
+
+class _Makers:
+    """The networks of a run, built when they are needed and only once.
+
+    Building one by name draws from a seed of its own, so that a resumed run
+    starts from the same random weights.
+    """
+
+    def __init__(
+        self,
+        plan: Recipe,
+        student: str | Path | Embedder | None,
+        teacher: str | Path | Embedder | None,
+        pretrained: bool | str | Path,
+        device: str | torch.device | None,
+        licences: str | Iterable[str] | None,
+        seed: int,
+    ) -> None:
+        self.plan, self.pretrained, self.device, self.licences, self.seed = plan, pretrained, device, licences, seed
+        self.student, self.teacher = student, teacher
+        self.wanted = fit.wanted(plan, student)
+        self.name: Any = self.wanted[0]
+        self._made: dict[str, Embedder] = {}
+
+    def students(self, number: int) -> Embedder | str:
+        """Return the fresh student of a stage, or ``stage:NAME``."""
+        who = self.wanted[number]
+        if isinstance(who, str) and who.startswith("stage:"):
+            return who
+        return self._create(who, f"student {number}", self.pretrained if who is self.student else True)
+
+    def teachers(self, who: str | Network) -> Embedder:
+        """Return a frozen network."""
+        asked: Any = self.teacher if who == "given" else who
+        key = f"teacher {asked!r}" if isinstance(asked, str | Path | Network) else "teacher given"
+        return self._create(asked, key, True).requires_grad_(False).eval()
+
+    def hashes(self) -> dict[str, str]:
+        """Return the fingerprint of every network that the run starts from."""
+        found = {}
+        for number, stage in enumerate(self.plan.stages):
+            student = self.students(number)
+            if isinstance(student, Embedder):
+                found[f"{stage.name}.student"] = fingerprint(student)
+            for name, who in stage.taught.items():
+                if who != "start" and not (isinstance(who, str) and who.startswith("stage:")):
+                    found[f"{stage.name}.{name}"] = fingerprint(self.teachers(who))
+        return found
+
+    def _create(self, who: Any, key: str, pretrained: bool | str | Path) -> Embedder:
+        if key not in self._made:
+            if isinstance(who, Embedder):
+                made = copy.deepcopy(who)
+                self._made[key] = made if self.device is None else made.to(self.device)
+            else:
+                torch.manual_seed(self.seed)
+                spec = who if isinstance(who, Network) else None
+                settings: dict[str, Any] = dict(spec.options) if spec else {}
+                self._made[key] = create(
+                    spec.name if spec else who,
+                    pretrained=spec.pretrained if spec else pretrained,
+                    device=self.device,
+                    allow_licences=self.licences,
+                    **settings,
+                )
+        return self._made[key]
+
+
+class _Distillation:
+    """A run folder in the making."""
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Recipe,
+        made: _Makers,
+        parts: Parts,
+        settings: dict[str, Any],
+        options: engine.Options,
+        *,
+        measured: bool,
+        found: dict[str, Any] | None,
+    ) -> None:
+        self.folder, self.plan, self.made, self.parts, self.options = folder, plan, made, parts, options
+        self.measured, self.seed = measured, settings["seed"]
+        self.metrics, self.checkpoint = folder / "metrics.jsonl", folder / "checkpoint" / "state.safetensors"
+        self.writes = options.world.rank == 0
+        self.saved = checkpoint.read(self.checkpoint) if found and self.checkpoint.is_file() else None
+        self.done = 0
+        self.outcomes: dict[str, Embedder] = {}
+        self.images: dict[Any, engine.Images] = {}
+        data = parts.manifest
+        self.facts: dict[str, Any] = {
+            "name": folder.name,
+            "state": "running",
+            "reason": "",
+            "base": {"name": _name(made.name), "pretrained": STUDENT, "options": {}},
+            "settings": settings,
+            "seed": self.seed,
+            "data": {
+                "sha256": data.hash,
+                "train_images": len(parts.train),
+                "train_subjects": len(parts.train.subjects),
+                "spectra": list(parts.train.spectra),
+                "evaluated": parts.evaluated,
+                "note": parts.note,
+            },
+            "before": found["before"] if found else None,
+            "after": None,
+            "stages": found.get("stages", {}) if found else {},
+            "processes": options.world.size,
+            "versions": {"xzoo": xzoo.__version__, "torch": torch.__version__, "python": sys.version.split()[0]},
+        }
+
+    def run(self) -> Run:
+        """Train, from the start or from where it stopped, and leave a complete folder."""
+        self._write_facts()
+        if self.writes:
+            text = yaml.safe_dump(self.plan.model_dump(mode="json"), sort_keys=False, width=110)
+            write_text(self.folder / "recipe.yaml", text)
+        try:
+            student = self._train()
+            after = self._measure(student)
+            if self.writes:
+                bare = student.network if isinstance(student, Plain) else student
+                hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / STUDENT)
+            self._write_facts(state="done", after=None if after is None else after.to_dict())
+        except KeyboardInterrupt as stop:
+            self._write_facts(state="interrupted", reason=f"Stopped by Ctrl-C after {self.done} steps.")
+            raise KeyboardInterrupt(
+                f"stopped after {self.done} of {self.plan.steps} steps, which are kept in {str(self.folder)!r}; "
+                "go on with the same call and resume=True (--resume)"
+            ) from stop
+        except Exception as fault:
+            self._write_facts(state="failed", reason=str(fault))
+            raise
+        _wait(self.options.world)
+        return Run.open(self.folder)
+
+    def _write_facts(self, **changes: Any) -> None:
+        self.facts |= changes
+        if self.writes:
+            write_json(self.folder / FACTS, self.facts)
+
+    def _measure(self, student: Embedder, sides: tuple[str, str] | None = None) -> Report | None:
+        """Search for the first other spectrum in the source, or for each image of one spectrum among the others."""
+        if not self.measured:
+            return None
+        data, split = self.parts.manifest, self.parts.evaluated
+        if sides is None:
+            bands = [row.spectrum for row in data.rows if row.split == split]
+            gallery = work.SOURCE if work.SOURCE in bands else bands[0]
+            probes = self.parts.probes(gallery)
+            sides = gallery, probes[0] if probes else gallery
+        try:
+            return evaluate(student, data, gallery=sides[0], probe=sides[1], split=split)
+        except errors.EvaluationError as fault:
+            raise errors.DataError(
+                f"split {split!r} of {str(data.root)!r} cannot be measured.",
+                why=fault.why or fault.asked,
+                do="evaluate=False trains without figures",
+            ) from fault
+
+    # --- stages ------------------------------------------------------------------------------------
+
+    def _train(self) -> Embedder:
+        complete = self._complete()
+        self._rewind(complete)
+        # Progress of these processes is that of the first.
+        quiet = not self.writes
+        with (
+            work._ctrl_c() as asked,
+            tqdm(total=self.plan.steps, initial=self.done, unit="step", file=sys.stderr, disable=quiet) as bar,
+        ):
+            for number, stage in enumerate(self.plan.stages):
+                student = self._student(number)
+                if number == 0 and self.measured and self.facts["before"] is None:
+                    before = self._measure(student)
+                    self._write_facts(before=None if before is None else before.to_dict())
+                start = engine.frozen_copy(student) if "start" in stage.taught.values() else None
+                torch.manual_seed(self.seed * 1_000_003 + number)
+                adapter = self._mark(student, stage, number)
+                if number < complete:
+                    student.load_state_dict(hub.read(self._file(stage)))
+                else:
+                    self._stage(number, stage, student, start, bar, asked)
+                if adapter is not None and number == len(self.plan.stages) - 1:
+                    adapters.merge(student, adapter)
+                student.requires_grad_(False).eval()
+                self.outcomes[stage.name] = engine.frozen_copy(student) if self._needed(stage.name, number) else student
+        return student
+
+    def _needed(self, name: str, number: int) -> bool:
+        """Return whether a later stage asks for a stage's outcome while the student itself goes on."""
+        later = self.plan.stages[number + 1 :]
+        return any(f"stage:{name}" in (stage.student, *stage.taught.values()) for stage in later)
+
+    def _student(self, number: int) -> Embedder:
+        who = self.made.students(number)
+        if isinstance(who, Embedder):
+            return who
+        outcome = self.outcomes[who.removeprefix("stage:")]
+        return copy.deepcopy(outcome) if self.plan.stages[number].student is not None else self._last(number, outcome)
+
+    def _last(self, number: int, outcome: Embedder) -> Embedder:
+        """Return the student of the stage before, apart from the copy that teaches."""
+        return copy.deepcopy(outcome) if self._needed(self.plan.stages[number - 1].name, number - 1) else outcome
+
+    def _mark(self, student: Embedder, stage: Stage, number: int) -> str | None:
+        """Mark what trains; return the name of the adapter, if one does."""
+        student.requires_grad_(False)
+        if stage.train.lora is not None:
+            return work.put_adapter(student, stage.train).name
+        for name in parameters_of(student, stage.train.groups or "", "groups"):
+            student.get_parameter(name).requires_grad_(True)
+        student.weights = None  # they are about to be others than those of the file
+        return None
+
+    def _stage(
+        self, number: int, stage: Stage, student: Embedder, start: Embedder | None, bar: Any, asked: list[int]
+    ) -> None:
+        """Run one stage to its end, or until Ctrl-C asks for a stop, and keep what came of it."""
+        teachers = {name: self._teacher(who, start) for name, who in stage.taught.items()}
+        progress = engine.begin(
+            stage,
+            student,
+            self._images(student),
+            source=work.SOURCE,
+            seed=self.seed,
+            teachers=teachers,
+            options=self.options,
+        )
+        if self.saved and self.saved.stage == number:
+            checkpoint.restore(self.saved, progress)
+        kept = time.monotonic()
+        with open(self.metrics if self.writes else os.devnull, "a", encoding="utf-8") as log:
+            for step in engine.run(progress):
+                self.done += 1
+                row = work._row(step, self.done, stage.name)
+                row.pop("images_per_second")  # of this machine and hour; all else is the same in every run
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                bar.set_postfix_str(f"loss {step.loss:.3f}, {step.images_per_second:.0f} images/s", refresh=False)
+                bar.update()
+                if self.writes and (asked or time.monotonic() - kept > work.CHECKPOINT_SECONDS):
+                    engine.flush(progress)
+                    checkpoint.write(self.checkpoint, number, progress)
+                    kept = time.monotonic()
+                if asked:
+                    raise KeyboardInterrupt
+        engine.finish(progress)
+        student.requires_grad_(False).eval()
+        if stage.evaluation is not None:
+            report = self._measure(student, (stage.evaluation.gallery, stage.evaluation.probe))
+            self.facts["stages"][stage.name] = None if report is None else report.to_dict()
+        if self.writes:
+            hub.write({name: tensor.cpu() for name, tensor in student.state_dict().items()}, self._file(stage))
+        self._write_facts()
+
+    def _teacher(self, who: str | Network, start: Embedder | None) -> Embedder:
+        if who == "start" and start is not None:
+            return start
+        if isinstance(who, str) and who.startswith("stage:"):
+            return self.outcomes[who.removeprefix("stage:")]
+        return self.made.teachers(who)
+
+    def _images(self, student: Embedder) -> engine.Images:
+        """Return the training images as a student wants them; decoded once for all stages."""
+        key = student.preprocess
+        if key not in self.images:
+            self.images[key] = engine.Images(self.parts.train, student)
+        return self.images[key]
+
+    def _file(self, stage: Stage) -> Path:
+        return self.folder / "stages" / f"{stage.name}.safetensors"
+
+    def _complete(self) -> int:
+        """Return how many stages are done."""
+        return next(
+            (n for n, stage in enumerate(self.plan.stages) if not self._file(stage).is_file()), len(self.plan.stages)
+        )
+
+    def _rewind(self, complete: int) -> None:
+        """Go to the last moment that was kept, and forget what was noted after it."""
+        if self.saved and self.saved.stage != complete:
+            self.saved = None
+        self.done = sum(stage.steps for stage in self.plan.stages[:complete]) + (self.saved.step if self.saved else 0)
+        if self.writes and self.metrics.is_file():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines()
+            rows = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.done]
+            write_text(self.metrics, "".join(f"{line}\n" for line in rows))
+        _wait(self.options.world)
