@@ -27,6 +27,7 @@ VERBS = (
     "recipe",
     "evaluate",
     "embed",
+    "bench",
     "data",
     "plugins",
     "plugin",

@@ -1,4 +1,4 @@
-"""From a trained network to one that serves: folded and counted.
+"""From a trained network to one that serves: folded, counted, and timed in every way that is installed.
 
 The names below are imported on first use: torch is no price of ``import xzoo.deploy``.
 """
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xzoo.deploy.counting import Cost, cost
     from xzoo.deploy.folding import fold
+    from xzoo.deploy.modes import MODES
+    from xzoo.deploy.timing import bench
 
-__all__ = ["Cost", "cost", "fold"]
+__all__ = ["MODES", "Cost", "bench", "cost", "fold"]
 
-_HOME = {"Cost": "counting", "cost": "counting", "fold": "folding"}
+_HOME = {"MODES": "modes", "Cost": "counting", "bench": "timing", "cost": "counting", "fold": "folding"}
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,165 @@
+"""Timing says where it was measured, and never calls a mode best whose embeddings differ."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import xzoo
+from xzoo import deploy, errors
+from xzoo.cli import main
+from xzoo.deploy import modes, timing
+
+PLAIN = ["eager", "channels_last", "bfloat16"]
+
+
+def student(**options):
+    torch.manual_seed(0)
+    model = xzoo.create("bd_student", **options)
+    timing.settle(model)
+    return model
+
+
+def job(model):
+    return modes.Job(model, timing.bench_images(64, model.input_size), 1)
+
+
+def cosine(ours, theirs):
+    return float(F.cosine_similarity(ours.float(), theirs.float()).min())
+
+
+def test_every_mode_is_timed_and_compared():
+    facts = deploy.bench(student(), batches=[4], modes=PLAIN, threads=1, seconds=0.01)
+    assert [row["mode"] for row in facts["modes"]] == PLAIN
+    for row in facts["modes"]:
+        assert row["equal"] and row["cosine"] > 0.999
+        assert [each["batch"] for each in row["batches"]] == [1, 4]
+        assert all(
+            each["faces_per_s"] == pytest.approx(1e3 * each["batch"] / each["ms"], rel=0.05) for each in row["batches"]
+        )
+        assert row["faces_per_s"] == max(each["faces_per_s"] for each in row["batches"])
+    assert facts["latency_ms"] == min(row["latency_ms"] for row in facts["modes"])
+    assert facts["best"]["faces_per_s"] == max(row["faces_per_s"] for row in facts["modes"])
+    assert facts["speedup"] == pytest.approx(facts["best"]["faces_per_s"] / facts["modes"][0]["faces_per_s"], abs=0.01)
+    assert (facts["parameters"], facts["activation_bytes"], facts["threads"]) == (205_344, 59_776, 1)
+    assert facts["weights"] == "random" and facts["device"] and facts["torch"] == torch.__version__
+
+
+def test_a_mode_with_other_embeddings_is_never_best(monkeypatch):
+    def wrong(job):
+        return lambda images: lambda: torch.ones(len(images), 256)
+
+    monkeypatch.setitem(modes.MODES, "wrong", modes.Mode("at once, and wrong", "float32", ("cpu",), 0.999, wrong))
+    facts = deploy.bench(student(), batches=[4], modes=["wrong"], threads=1, seconds=0.01)
+    assert [row["mode"] for row in facts["modes"]] == ["eager", "wrong"]
+    assert facts["modes"][1]["equal"] is False
+    assert facts["modes"][1]["faces_per_s"] > facts["modes"][0]["faces_per_s"]
+    assert facts["best"]["mode"] == facts["latency_mode"] == "eager"
+
+
+def test_a_mode_that_cannot_run_says_why(monkeypatch):
+    def impossible(job):
+        return modes._module("a_runtime_of_next_year", "export")
+
+    monkeypatch.setitem(modes.MODES, "future", modes.Mode("", "float32", ("cpu",), 0.999, impossible))
+    facts = deploy.bench(student(), batches=[1], modes=["future"], threads=1, seconds=0.01)
+    assert facts["modes"][1]["skipped"] == "a_runtime_of_next_year is not installed: pip install 'xzoo[export]'"
+
+
+def test_precision_keeps_its_modes_and_eager():
+    names = timing._chosen(None, "int8", "cpu")
+    assert names == ["eager", "onnxruntime_int8", "openvino_int8"]
+    assert "float16" not in timing._chosen(None, None, "cpu")
+    assert "openvino" not in timing._chosen(None, None, "cuda")
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    deploy.bench(student(), batches=[1], modes=["eager"], threads=2, seconds=0.01)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"modes": ["channel_last"]}, {"precision": "int7"}, {"batches": [0]}, {"seconds": 0.0}]
+)
+def test_a_wrong_call_is_told(wrong):
+    with pytest.raises(errors.OptionError):
+        deploy.bench(student(), **wrong)
+
+
+def test_settled_networks_tell_images_apart():
+    torch.manual_seed(0)
+    plain = xzoo.create("bd_student")
+    kept = [norm.momentum for norm in plain.modules() if hasattr(norm, "momentum")]
+    timing.settle(plain)
+    assert [norm.momentum for norm in plain.modules() if hasattr(norm, "momentum")] == kept
+    assert not any(module.training for module in plain.modules())
+    with torch.no_grad():
+        embeddings = F.normalize(plain(timing.bench_images(32, (16, 16), 5)))
+    apart = embeddings @ embeddings.T
+    assert float(apart[~torch.eye(32, dtype=torch.bool)].mean()) < 0.9
+
+
+def test_counting_takes_the_network_of_the_paper_apart():
+    counted = deploy.cost(student(), (16, 16))
+    assert counted.activation_bytes == 4 * counted.activations == 59_776
+    assert counted.macs == 2_457_600
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime_int8"])
+def test_onnx_runtime_gives_the_same_embeddings(name):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    model = student()
+    given = job(model)
+    with torch.inference_mode():
+        prepare = modes.MODES[name].make(given)
+        assert cosine(prepare(given.images[:5])(), model(given.images[:5])) > modes.MODES[name].least
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["openvino", "openvino_int8"])
+def test_openvino_gives_the_same_embeddings_in_order(name, threads):
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxruntime")
+    model = student()
+    given = job(model)._replace(threads=threads)
+    with torch.inference_mode():
+        prepare = modes.MODES[name].make(given)
+        for count in (1, 5, 64):  # 64 are shared out over the threads
+            assert cosine(prepare(given.images[:count])(), model(given.images[:count])) > modes.MODES[name].least
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_embeddings():
+    model = student()
+    given = job(model)
+    with torch.inference_mode():
+        try:
+            prepare = modes.MODES["compile"].make(given)
+        except modes.Unavailable as reason:
+            pytest.skip(str(reason))
+        assert cosine(prepare(given.images[:4])(), model(given.images[:4])) > 0.9999
+
+
+def test_the_command_prints_the_figures_as_json(capfd):
+    import json
+
+    words = ["bench", "bd_student", "--device", "cpu", "--json", "--seconds", "0.01", "--batch", "2", "--threads", "1"]
+    assert main([*words, "--mode", "channels_last", "--option", "input_size=32"]) == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert {"latency_ms", "best", "modes"} <= facts.keys()
+    assert {"mode", "batch", "faces_per_s"} <= facts["best"].keys()
+    assert facts["input"] == [3, 32, 32]
+
+
+def test_the_command_prints_a_table_with_reasons(capfd, monkeypatch):
+    def impossible(job):
+        raise modes.Unavailable("no such machine")
+
+    monkeypatch.setitem(modes.MODES, "never", modes.Mode("", "float32", ("cpu",), 0.999, impossible))
+    words = ["bench", "part_vit_tiny", "--seconds", "0.01", "--batch", "1", "--threads", "1", "--mode", "never"]
+    assert main([*words, "--option", "input_size=64,32"]) == 0
+    out = capfd.readouterr().out
+    assert "3x64x32" in out and "skipped: no such machine" in out and "best: eager" in out

@@ -1,0 +1,309 @@
+"""The ways to run a network, each as a function from a batch to a call that can be timed.
+
+Every mode starts from the same network. It gets a batch in float32, already
+normalised, and lays it out as it likes before the clock starts. What is not
+installed, or not possible on a machine, raises :class:`Unavailable` with the reason.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from xzoo.deploy.folding import fold
+
+__all__ = ["MODES", "Job", "Mode", "Unavailable", "onnx_bytes", "quantised_onnx_bytes"]
+
+Call = Callable[[], Tensor]
+Prepare = Callable[[Tensor], Call]
+
+CALIBRATION = 32
+"""Images in a batch that ranges of int8 are read from."""
+
+
+class Unavailable(Exception):
+    """This mode cannot run here; the message says why."""
+
+
+class Job(NamedTuple):
+    """What is to be run.
+
+    Attributes:
+        network: In evaluation mode, on its device.
+        images: Normalised, ``float32 [N, 3, H, W]`` on the CPU; int8 reads its ranges from them.
+        threads: CPU threads to use.
+    """
+
+    network: nn.Module
+    images: Tensor
+    threads: int
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network."""
+        return next(self.network.parameters()).device
+
+
+class Mode(NamedTuple):
+    """One way to run a network.
+
+    Attributes:
+        precision: What is computed in.
+        devices: Where it runs.
+        least: Smallest cosine to the eager embedding that counts as equal.
+        make: From a job to a function that prepares a batch.
+    """
+
+    summary: str
+    precision: str
+    devices: tuple[str, ...]
+    least: float
+    make: Callable[[Job], Prepare]
+
+
+# --- torch -----------------------------------------------------------------------------------------------------------
+
+
+def _torch(network: Any, dtype: torch.dtype = torch.float32, layout: torch.memory_format | None = None) -> Prepare:
+    where = next(network.parameters()).device
+    moved = network.to(dtype=dtype) if layout is None else network.to(dtype=dtype, memory_format=layout)
+
+    def prepare(images: Tensor) -> Call:
+        ready = images.to(where, dtype)
+        if layout is not None:
+            ready = ready.contiguous(memory_format=layout)
+
+        def call() -> Tensor:
+            out: Tensor = moved(ready)
+            return out
+
+        return call
+
+    return prepare
+
+
+def _eager(job: Job) -> Prepare:
+    return _torch(job.network)
+
+
+def _channels_last(job: Job) -> Prepare:
+    return _torch(fold(job.network), layout=torch.channels_last)
+
+
+def _bfloat16(job: Job) -> Prepare:
+    return _torch(fold(job.network), torch.bfloat16, torch.channels_last)
+
+
+def _float16(job: Job) -> Prepare:
+    return _torch(fold(job.network), torch.float16, torch.channels_last)
+
+
+def _compiled(dtype: torch.dtype) -> Callable[[Job], Prepare]:
+    def make(job: Job) -> Prepare:
+        # A frozen network's weights are constants, which are laid out for its kernels once.
+        settings: dict[str, Any] = {"freezing": True} if job.device.type == "cpu" else {"triton.cudagraphs": True}
+        compiled = torch.compile(fold(job.network), dynamic=False, options=settings)
+        prepare = _torch(compiled, dtype, torch.channels_last)
+        try:
+            with torch.no_grad():
+                prepare(job.images[:1])()
+        except Exception as cause:  # the compiler is another program, with faults of many kinds
+            raise Unavailable(f"torch.compile: {_first_line(cause)}") from cause
+        return prepare
+
+    return make
+
+
+# --- ONNX Runtime ----------------------------------------------------------------------------------------------------
+
+
+def _module(name: str, extra: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as cause:
+        raise Unavailable(f"{name.partition('.')[0]} is not installed: pip install 'xzoo[{extra}]'") from cause
+
+
+def onnx_bytes(job: Job) -> bytes:
+    """Return the folded network as an ONNX file with a free batch size.
+
+    Raises:
+        Unavailable: onnx is not installed, or the network cannot be exported.
+    """
+    _module("onnx", "export")
+    network = fold(job.network).cpu().float()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                torch.onnx.export(
+                    network,
+                    (job.images[:2],),
+                    str(file),
+                    input_names=["images"],
+                    output_names=["embeddings"],
+                    dynamic_axes={"images": {0: "batch"}, "embeddings": {0: "batch"}},
+                    dynamo=False,  # the other exporter wants a package more
+                )
+        except Exception as cause:  # an operator without a counterpart, in whatever words
+            raise Unavailable(f"ONNX export: {_first_line(cause)}") from cause
+        return file.read_bytes()
+
+
+def quantised_onnx_bytes(job: Job) -> bytes:
+    """Return the network as an ONNX file whose layers are int8, ranges read from the job's images.
+
+    Weights per channel, activations ``uint8`` with zero points, static.
+
+    Raises:
+        Unavailable: onnx or onnxruntime is not installed, or a layer cannot be quantised.
+    """
+    plain = onnx_bytes(job)
+    _module("onnxruntime", "export")
+    tool = _module("onnxruntime.quantization", "export")
+
+    class Images(tool.CalibrationDataReader):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            self.batches: Iterator[Tensor] = iter(job.images.split(CALIBRATION))
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"images": batch.numpy()}
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+        before.write_bytes(plain)
+        log = logging.getLogger()
+        level = log.level
+        log.setLevel(logging.ERROR)  # it recommends passes that change nothing about folded convolutions
+        try:
+            tool.quantize_static(
+                before,
+                after,
+                Images(),
+                quant_format=tool.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=tool.QuantType.QUInt8,
+                weight_type=tool.QuantType.QInt8,
+            )
+        except Exception as cause:  # the tool raises whatever its passes do
+            raise Unavailable(f"int8: {_first_line(cause)}") from cause
+        finally:
+            log.setLevel(level)
+        return after.read_bytes()
+
+
+def _onnxruntime(source: Callable[[Job], bytes]) -> Callable[[Job], Prepare]:
+    def make(job: Job) -> Prepare:
+        runtime = _module("onnxruntime", "export")
+        settings = runtime.SessionOptions()
+        settings.intra_op_num_threads = job.threads
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        session = runtime.InferenceSession(source(job), settings, providers=["CPUExecutionProvider"])
+
+        def prepare(images: Tensor) -> Call:
+            given = {"images": images.contiguous().numpy()}
+            return lambda: torch.from_numpy(session.run(None, given)[0])
+
+        return prepare
+
+    return make
+
+
+# --- OpenVINO --------------------------------------------------------------------------------------------------------
+
+
+def _openvino(precision: str, *, quantised: bool = False) -> Callable[[Job], Prepare]:
+    def make(job: Job) -> Prepare:
+        openvino = _module("openvino", "openvino")
+        core = openvino.Core()
+        if precision.upper() not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") and precision != "f32":
+            raise Unavailable(f"this processor has no {precision}")
+        if quantised:
+            network = core.read_model(io.BytesIO(quantised_onnx_bytes(job)))
+        else:
+            try:
+                with warnings.catch_warnings(), torch.no_grad():
+                    warnings.simplefilter("ignore")
+                    network = openvino.convert_model(fold(job.network).cpu().float(), example_input=job.images[:2])
+            except Exception as cause:  # an operator without a counterpart, in whatever words
+                raise Unavailable(f"OpenVINO: {_first_line(cause)}") from cause
+        return _OpenVINO(openvino, core, network, precision, job.threads)
+
+    return make
+
+
+class _OpenVINO:
+    """A network for OpenVINO, compiled anew for each size of batch, which makes it faster."""
+
+    def __init__(self, openvino: Any, core: Any, network: Any, precision: str, threads: int) -> None:
+        self.openvino, self.core, self.network = openvino, core, network
+        self.precision, self.threads = precision, threads
+
+    def __call__(self, images: Tensor) -> Call:
+        """Compile for the batch, and share it out: each thread runs its part of the images alone."""
+        shares = self.threads if len(images) % self.threads == 0 and len(images) >= 8 * self.threads else 1
+        network = self.network.clone()
+        network.reshape([len(images) // shares, *images.shape[1:]])
+        compiled = self.core.compile_model(
+            network,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": self.precision,
+                "INFERENCE_NUM_THREADS": self.threads,
+                "NUM_STREAMS": str(shares),
+            },
+        )
+        # Kept by the call: OpenVINO reads the memory of these arrays, and does not hold on to them.
+        parts = [part.contiguous().clone().numpy() for part in images.chunk(shares)]
+        requests = [compiled.create_infer_request() for _ in parts]
+        for request, part in zip(requests, parts, strict=True):
+            request.set_input_tensor(self.openvino.Tensor(part, shared_memory=True))
+
+        def call() -> Tensor:
+            if shares == 1:
+                requests[0].infer()
+            else:
+                for request in requests:
+                    request.start_async()
+                for request in requests:
+                    request.wait()
+            assert len(parts) == shares  # noqa: S101  (keeps the inputs alive)
+            return torch.cat([torch.from_numpy(request.get_output_tensor().data) for request in requests])
+
+        return call
+
+
+def _first_line(error: BaseException) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return text[:160]
+
+
+CPU, ANY, GPU = ("cpu",), ("cpu", "cuda"), ("cuda",)
+
+MODES: dict[str, Mode] = {
+    "eager": Mode("PyTorch as it is", "float32", ANY, 0.999, _eager),
+    "channels_last": Mode("PyTorch, norms folded, channels last", "float32", ANY, 0.999, _channels_last),
+    "bfloat16": Mode("the same in bfloat16", "bfloat16", ANY, 0.999, _bfloat16),
+    "float16": Mode("the same in float16", "float16", GPU, 0.999, _float16),
+    "compile": Mode("torch.compile, weights frozen", "float32", ANY, 0.999, _compiled(torch.float32)),
+    "compile_bfloat16": Mode("the same in bfloat16", "bfloat16", ANY, 0.999, _compiled(torch.bfloat16)),
+    "compile_float16": Mode("torch.compile in float16", "float16", GPU, 0.999, _compiled(torch.float16)),
+    "onnxruntime": Mode("ONNX Runtime", "float32", CPU, 0.999, _onnxruntime(onnx_bytes)),
+    "onnxruntime_int8": Mode("ONNX Runtime, static int8", "int8", CPU, 0.99, _onnxruntime(quantised_onnx_bytes)),
+    "openvino": Mode("OpenVINO", "float32", CPU, 0.999, _openvino("f32")),
+    "openvino_bfloat16": Mode("OpenVINO in bfloat16", "bfloat16", CPU, 0.999, _openvino("bf16")),
+    "openvino_int8": Mode("OpenVINO, static int8", "int8", CPU, 0.99, _openvino("f32", quantised=True)),
+}
+"""Every mode by name, the plainest first."""
