@@ -1,0 +1,149 @@
+"""Runs that are killed, and runs on several processes: both end as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SCRIPT = """
+import sys, torch
+from torch import nn
+import xzoo
+from xzoo.recipes.schema import parse
+from xzoo.training import work
+
+data, output, size, resume = sys.argv[1:5]
+work.CHECKPOINT_SECONDS = 0.02
+torch.set_num_threads(1)
+
+def build(width: int = 8, side: int = 16, dropout: float = 0.0) -> nn.Module:
+    grid = (side // 4) ** 2
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, 2, 1), nn.GELU(), nn.Conv2d(width, width, 3, 2, 1), nn.Flatten(),
+        nn.LayerNorm(width * grid), nn.Dropout(dropout), nn.Linear(width * grid, 16),
+    )
+
+xzoo.register("big", build, input={"size": [3, 16, 16]})
+xzoo.register("little", lambda: build(4, 8, 0.1), input={"size": [3, 8, 8]})
+torch.manual_seed(0)
+teacher = xzoo.create("big")
+recipe = parse(open(sys.argv[5]).read(), "recipe")
+run = xzoo.distill(
+    teacher=teacher, student="little", pretrained=False, recipe=recipe, data=data, output=output,
+    resume=resume == "yes", evaluate=False, changes={"stages.*.batch.size": int(size)},
+)
+"""
+
+RECIPE = """
+recipe: two
+summary: Two stages, cached teachers, losses that learn, a running mean.
+stages:
+  - name: first
+    train: {groups: all, mode: MODE}
+    teacher: given
+    cache: true
+    batch: {sampler: images, size: 8}
+    views: {flip: 0.5, bank: 2}
+    losses:
+      - {name: embed_distill, on: [student.source, teacher.source]}
+      - {name: crd, on: [student.source, teacher.source], options: {negatives: 8, width: 8}}
+    optimiser: {lr: 3e-3, schedule: cosine, warmup: 5}
+    ema: 0.9
+    steps: STEPS
+  - name: second
+    train: {groups: all, mode: MODE}
+    teachers: {before: stage:first, start: start}
+    batch: {sampler: pairs, size: 8, positive: 1.0, accumulate: 2}
+    views: {flip: 0.5, gamma: 0.2, named: {low: {pixels: 4}}}
+    losses:
+      - {name: infonce, on: [student.low, student.target]}
+      - {name: rkd, on: [student.low, before.source], weight: 0.1}
+      - {name: mse, on: ["student.low:network.0", "start.source:network.0"], schedule: {kind: linear}}
+    optimiser: {lr: 1e-3, clip: 1.0}
+    steps: STEPS
+"""
+
+
+def prepare(folder: Path, mode: str, steps: int) -> None:
+    folder.mkdir()
+    (folder / "script.py").write_text(SCRIPT)
+    text = RECIPE.replace("MODE", mode).replace("STEPS", str(steps)).replace("start: start", "from_start: start")
+    (folder / "recipe.yaml").write_text(text.replace("start.source", "from_start.source"))
+
+
+def words(folder: Path, people: Path, output: Path, size: int = 8, resume: bool = False) -> list[str]:
+    call = [str(folder / "script.py"), str(people), str(output), str(size), "yes" if resume else "no"]
+    return [*call, str(folder / "recipe.yaml")]
+
+
+def settings(folder: Path) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "XZOO_CACHE": str(folder / "cache"), "ACCELERATE_USE_CPU": "true"}
+
+
+def finished(call: list[str], folder: Path) -> None:
+    done = subprocess.run([sys.executable, *call], capture_output=True, text=True, timeout=200, env=settings(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_and_resumed_ends_in_the_same_bytes(people: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "work", "train", 60)
+    finished(words(tmp_path / "work", people, tmp_path / "whole"), tmp_path / "work")
+    wanted = (tmp_path / "whole" / "student.safetensors").read_bytes()
+    metrics = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    draw, moments = random.Random(0), []
+    for number in range(int(os.environ.get("XZOO_KILLS", "5"))):
+        output, cache = tmp_path / f"run{number}", tmp_path / "work" / "cache"
+        if number % 2:  # half of them with the teacher's answers still to be found
+            subprocess.run(["rm", "-rf", str(cache)], check=True)
+        for resume in (False, True):
+            process = subprocess.Popen(
+                [sys.executable, *words(tmp_path / "work", people, output, resume=resume and output.is_dir())],
+                stderr=subprocess.DEVNULL,
+                env=settings(tmp_path / "work"),
+            )
+            goal = draw.randint(0, 59) + 60 * resume
+            while process.poll() is None:
+                lines = (
+                    (output / "metrics.jsonl").read_bytes().count(b"\n") if (output / "metrics.jsonl").is_file() else 0
+                )
+                if lines >= goal and (output / "run.json").is_file():
+                    process.send_signal(signal.SIGKILL)
+                    moments.append(lines)
+                    break
+                time.sleep(0.002)
+            process.wait()
+        finished(words(tmp_path / "work", people, output, resume=True), tmp_path / "work")
+        assert (output / "student.safetensors").read_bytes() == wanted
+        assert (output / "metrics.jsonl").read_bytes() == metrics
+    assert len(moments) >= 5
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_the_same_global_batch(people: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "work", "eval", 12)
+    finished(words(tmp_path / "work", people, tmp_path / "one"), tmp_path / "work")
+    subprocess.run(["rm", "-rf", str(tmp_path / "work" / "cache")], check=True)
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    finished([*launch, *words(tmp_path / "work", people, tmp_path / "two")], tmp_path / "work")
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert len(one) == len(two) == 24
+    worst = max(abs(a["loss"] - b["loss"]) for a, b in zip(one, two, strict=True))
+    assert worst < 1e-5
+    ours, theirs = (load_file(tmp_path / name / "student.safetensors") for name in ("one", "two"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=1e-4)
