@@ -24,6 +24,8 @@ Cameras = npt.NDArray[Any] | None
 
 # Up to so many mates, counting costs less than sorting (measured with AVX-512).
 COUNTED = 40
+# A mate that at most this share of the scores reach is found among these, taken out and sorted, if so many mates are.
+RARE, WORTH = 0.02, 12
 # Scores compared with their mates in one call: 32 KiB of a row, which stay in the first cache, of a few rows.
 COLUMNS, ROWS = 8160, 4
 
@@ -347,8 +349,9 @@ class _Search:
 def _at_least(scores: torch.Tensor, values: torch.Tensor, many: npt.NDArray[np.intp]) -> torch.Tensor:
     """Return ``int64 [N, M]``: how many of a row's scores are at least each of its values.
 
-    Few values are counted one by one, which costs less than to sort the row; many
-    are found in the sorted row. Both are exact.
+    Few values are counted one by one, which costs less than to sort the row, and of
+    these the high ones only among the few scores that reach the first of them; many
+    are found in the sorted row. All ways are exact.
 
     Args:
         scores: ``[N, G]``, used up.
@@ -370,9 +373,18 @@ def _at_least(scores: torch.Tensor, values: torch.Tensor, many: npt.NDArray[np.i
     for start in range(0, len(table), ROWS):
         rows = slice(start, min(start + ROWS, len(table)))
         most = int(many[rows].max(initial=0))
-        if not most:
+        high = _high(table[rows], wanted[rows, wanted.shape[1] - most :]) if most else 0
+        if high:
+            at = wanted.shape[1] - high
+            reached = table[rows] >= wanted[rows, at, None]
+            ends = np.cumsum(np.count_nonzero(reached, axis=1))
+            for row, part in enumerate(np.split(table[rows][reached], ends[:-1]), start):
+                part.sort()
+                found[row, at:] = len(part) - part.searchsorted(wanted[row, at:])
+        if most == high:
             continue
-        least = wanted[rows, wanted.shape[1] - most :, None]
+        low = slice(wanted.shape[1] - most, wanted.shape[1] - high)
+        least = wanted[rows, low, None]
         if hits.shape[:2] != least.shape[:2]:
             hits = np.zeros((*least.shape[:2], 8 * groups * words), np.bool_)
         sums = np.empty((*least.shape[:2], chunks, groups), np.uint64)
@@ -383,8 +395,16 @@ def _at_least(scores: torch.Tensor, values: torch.Tensor, many: npt.NDArray[np.i
             np.greater_equal(part, least, out=hits[..., : part.shape[2]])
             np.add.reduce(hits.view(np.uint64).reshape(*least.shape[:2], groups, words), axis=3, out=sums[:, :, chunk])
         each = sums.view(np.uint8).reshape(*least.shape[:2], -1)
-        found[rows, wanted.shape[1] - most :] = each.sum(axis=2, dtype=np.int64)
+        found[rows, low] = each.sum(axis=2, dtype=np.int64)
     return torch.from_numpy(found)
+
+
+def _high(table: npt.NDArray[Any], values: npt.NDArray[Any]) -> int:
+    """Return how many of the last columns of ``values`` few scores reach, judged by a sample of the scores; or 0."""
+    sample = np.sort(table[:, :: max(1, table.shape[1] // 256)], axis=1)
+    bound = sample[:, -1 - int(RARE * sample.shape[1])]
+    high = int((values > bound[:, None]).sum(axis=1).min())
+    return high if high >= WORTH else 0
 
 
 def _cameras(

@@ -51,6 +51,8 @@ KEYS = 1 << 14
 # Points of a curve: enough for any plot.
 POINTS = 2000
 FEW = 30
+# Subjects between whom the spread of single pairs of subjects is measured, at most; more are represented by these.
+PAIRED = 1024
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class Verification:
         From embeddings, subjects are drawn again with replacement 2,000 times; one
         who is drawn twice counts twice in each comparison that he is in, and the
         threshold follows the false accepts (first order in the weights, so it needs
-        one more pass over the pairs and no table of them; at a FAR of few false
-        accepts it errs on the wide side). From plain scores nobody knows whose they
+        one more pass over the pairs and no table of them). Chance within a single pair
+        of subjects, which is in the sums of both, is taken out once. From plain scores nobody knows whose they
         are: TARs get Wilson's interval, the others ``None``.
 
         It is worked out when first asked for, from the embeddings: they must still
@@ -395,11 +397,19 @@ class _Pairs:
         beaten = torch.from_numpy(1 - np.interp(places, rising, curve.fnmr[::-1], left=0, right=1)).float()
         # [S, K + 2] of genuine pairs by subject: accepted at each step, impostors beaten, number
         mates = np.zeros((subjects, len(steps) + 2))
-        # [S, L + 2] of impostor pairs by each of their two subjects: accepted at each limit, AUC share, number
+        # [S, L + 2] of impostor pairs by each of their two subjects: accepted at each limit, AUC share, number;
+        # and the same for each pair of the sampled subjects.
         others = np.zeros((subjects, len(limits) + 2))
         total = np.zeros(len(limits) + 2)
+        sampled = np.arange(subjects)
+        if subjects > PAIRED:
+            sampled = np.sort(np.random.default_rng(0).choice(subjects, PAIRED, replace=False))
+        position = np.full(subjects, -1)
+        position[sampled] = np.arange(len(sampled))
+        both = np.zeros((len(limits) + 2, len(sampled), len(sampled)))
+        edges = np.flatnonzero(np.diff(self.subject_b)) + 1
 
-        def block(rows: slice, first: int, scores: torch.Tensor) -> tuple[Scores, Scores, Scores, Scores]:
+        def block(rows: slice, first: int, scores: torch.Tensor) -> tuple[Any, ...]:
             own = self._own(rows, first, scores)
             value = scores[own].double().cpu().numpy()
             who = self.subject_a[rows][own[0].cpu().numpy()]
@@ -408,35 +418,43 @@ class _Pairs:
             columns = [value >= step for step in steps]
             columns += [1 - np.interp(value, rising, curve.fmr[::-1]), np.ones(len(value))]
             scores[own] = -torch.inf
+            down = np.flatnonzero(np.r_[True, np.diff(self.subject_a[rows]) != 0])
+            across = np.r_[0, edges[edges > first] - first]
+            lines, stacks = self.subject_a[rows][down], self.subject_b[first + across]
+            near = np.ix_(position[lines] >= 0, position[stacks] >= 0)
             sums = []
-            for limit in limits:
-                hit = scores >= limit
-                sums.append((hit.sum(1), hit.sum(0)))
-            counted = scores > -torch.inf
-            share = beaten.to(scores.device)[((scores.clamp(-1, 1) + 1.001) * (4096 / 2.002)).int()] * counted
-            sums += [(share.sum(1), share.sum(0)), (counted.sum(1), counted.sum(0))]
-            by_row = np.stack([one.cpu().numpy() for one, _ in sums], 1).astype(float)
-            by_column = np.stack([one.cpu().numpy() for _, one in sums], 1).astype(float)
-            return who, np.stack(columns, 1).astype(float), by_row, by_column
+            for k in range(len(limits) + 2):
+                part = scores >= limits[k] if k < len(limits) else scores > -torch.inf
+                kind: type[np.generic] = np.int32
+                if k == len(limits):
+                    part = part * beaten.to(scores.device)[((scores.clamp(-1, 1) + 1.001) * (4096 / 2.002)).int()]
+                    kind = np.float32
+                table = part.cpu().numpy()
+                table = np.add.reduceat(np.add.reduceat(table, across, axis=1, dtype=kind), down, axis=0)
+                sums.append((table.sum(1, dtype=float), table.sum(0, dtype=float), table[near]))
+            return who, np.stack(columns, 1).astype(float), lines, stacks, sums
 
-        done = 0
-        width = 0
-        for who, values, by_row, by_column in each_block(self.a, self.b, block, self.block_scores, above=self.same):
+        for who, values, lines, stacks, sums in each_block(self.a, self.b, block, self.block_scores, above=self.same):
             for k in range(mates.shape[1]):
                 mates[:, k] += np.bincount(who, values[:, k], subjects)
-            rows = slice(done, done + len(by_row))
-            width = len(self.b) - len(by_column)
-            for k in range(others.shape[1]):
-                others[:, k] += np.bincount(self.subject_a[rows], by_row[:, k], subjects)
-                others[:, k] += np.bincount(self.subject_b[width:], by_column[:, k], subjects)
-            total += by_row.sum(0)
-            done = rows.stop
+            here = np.ix_(*(place[place >= 0] for place in (position[lines], position[stacks])))
+            for k, (by_line, by_stack, near) in enumerate(sums):
+                others[lines, k] += by_line
+                others[stacks, k] += by_stack
+                both[k][here] += near
+                total[k] += by_line.sum()
 
-        present = np.unique(np.concatenate([self.subject_a, self.subject_b]))
-        mates, others = mates[present], others[present]
+        # What one pair of subjects adds is in the sums of both, so draws of subjects vary by it twice (Fafchamps and
+        # Gubert, "The formation of risk sharing networks", 2007, section 4): this much variance is one too many.
+        table = both + both.transpose(0, 2, 1)
+        apart = table[:-1] - (total[:-1] / total[-1])[:, None, None] * table[-1]
+        apart[:, range(len(sampled)), range(len(sampled))] = 0
+        more = subjects * (subjects - 1) / max(1, len(sampled) * (len(sampled) - 1))
+        twice = more * np.square(apart).sum((1, 2)) / 2 / total[-1] ** 2
+
         rates: list[Scores] = []
         far_rates: list[Scores] = []
-        for weights in draws(len(present)):
+        for weights in draws(subjects):
             drawn = weights @ mates
             weighted = weights @ others - total  # each pair counts once, though both its subjects are drawn
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -445,17 +463,21 @@ class _Pairs:
         genuine, impostor = np.concatenate(rates), np.concatenate(far_rates)
         kept = np.isfinite(genuine).all(1) & np.isfinite(impostor).all(1)
         genuine, impostor = genuine[kept], impostor[kept]
-        if len(present) == 1 or not len(genuine):
+        if subjects == 1 or not len(genuine):
             return {"auc": (0.0, 1.0), "eer": (0.0, 1.0), **dict.fromkeys(found.tar, (0.0, 1.0))}
+
+        beside = [*(17 * k + 8 for k in range(len(used))), genuine.shape[1] - 2, genuine.shape[1] - 1]
+        for k, column in enumerate(beside):
+            impostor[:, k] = _narrowed(impostor[:, k], genuine[:, column], twice[k])
 
         result: dict[str | float, Interval | None] = {}
         auc = genuine[:, -1] + impostor[:, -1] - found.auc
-        result["auc"] = _unless_flat(auc, found.auc, len(present))
+        result["auc"] = _unless_flat(auc, found.auc, subjects)
         eer = _eer_drawn(found, 1 - genuine[:, -2], impostor[:, -2])
-        result["eer"] = _unless_flat(eer, found.eer, len(present))
+        result["eer"] = _unless_flat(eer, found.eer, subjects)
         for far, rate in found.tar.items():
             if far not in used:
-                result[far] = None if rate is None else wilson(0, len(present))
+                result[far] = None if rate is None else wilson(0, subjects)
                 continue
             k = list(used).index(far)
             base = total[k] / total[-1]
@@ -469,8 +491,17 @@ class _Pairs:
             part = position - low
             line = np.arange(len(at))
             drawn_tar = at[line, low] * (1 - part) + at[line, low + 1] * part
-            result[far] = _unless_flat(drawn_tar, float(rate or 0), len(present))
+            result[far] = _unless_flat(drawn_tar, float(rate or 0), subjects)
         return result
+
+
+def _narrowed(values: Scores, other: Scores, variance: float) -> Scores:
+    """Return draws with so much less variance, of what does not go along with the other draws."""
+    mean, away = values.mean(), other - other.mean()
+    along = away * (np.dot(values - mean, away) / np.dot(away, away)) if away.any() else np.zeros(len(values))
+    alone = values - mean - along
+    spread = float(alone.var())
+    return np.asarray(mean + along + alone * np.sqrt(max(0.0, 1 - variance / spread)) if spread else values)
 
 
 def _unless_flat(values: Scores, figure: float, subjects: int) -> Interval:
@@ -484,7 +515,9 @@ def _unless_flat(values: Scores, figure: float, subjects: int) -> Interval:
 def _eer_drawn(found: Verification, missed: Scores, accepted: Scores) -> Scores:
     """Return the EER of draws from their two error rates at the threshold of the whole."""
     curve = found.curve
-    near = slice(*np.searchsorted(-curve.threshold, [-found.eer_threshold - 0.02, -found.eer_threshold + 0.02]))
+    # A window of a few dozen misses, or the slopes would be those of single scores.
+    width = max(found.eer / 2, 10 / found.n_genuine)
+    near = np.abs(curve.fnmr - found.eer) <= width
     threshold, fmr, fnmr = curve.threshold[near], curve.fmr[near], curve.fnmr[near]
     rise = float(fmr[-1] - fmr[0]) if len(threshold) > 1 else 1.0
     fall = float(fnmr[0] - fnmr[-1]) if len(threshold) > 1 else 1.0

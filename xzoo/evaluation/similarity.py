@@ -44,6 +44,8 @@ KEPT_BYTES = 1 << 28
 # than the product; half a gibibyte at a million columns.
 LEAST_ROWS = 128
 TILE_BYTES = 1 << 25
+# Rows that a core scales at a time.
+PART = 2048
 
 
 class Rows:
@@ -74,11 +76,12 @@ class Rows:
         self._order: torch.Tensor | None = None
         self._kept: torch.Tensor | None = None
         step = max(1, TILE_BYTES // (8 * self.width))
-        lengths = [
-            torch.linalg.vector_norm(source[start : start + step].to(self.dtype), dim=1)
-            for start in range(0, len(source), step)
-        ]
-        length = torch.cat(lengths)
+
+        def lengths(start: int) -> torch.Tensor:
+            part: torch.Tensor = torch.linalg.vector_norm(source[start : start + step].to(self.dtype), dim=1)
+            return part
+
+        length = torch.cat(list(ahead(lengths, range(0, len(source), step), _cores(source.device))))
         bad = torch.nonzero(~torch.isfinite(length) | (length == 0)).flatten().tolist()
         if bad:
             shown = ", ".join(map(str, bad[:3])) + (" ..." if len(bad) > 3 else "")
@@ -118,22 +121,35 @@ class Rows:
     def keep(self, dtype: torch.dtype) -> None:
         """Scale all rows now, if they fit, rather than for each block."""
         if self.kept and (self._kept is None or self._kept.dtype != dtype):
-            self._kept = self._scaled(0, len(self), dtype)
+            kept = empty((len(self) if self._order is None else len(self._order), self.width), dtype, self.device)
 
-    def _scaled(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+            def fill(start: int) -> None:
+                self._scaled(start, start + PART, dtype, kept[start : start + PART])
+
+            for _ in ahead(fill, range(0, len(kept), PART), _cores(self.device)):
+                pass
+            self._kept = kept
+
+    def _scaled(self, start: int, stop: int, dtype: torch.dtype, out: torch.Tensor | None = None) -> torch.Tensor:
         import torch
 
         part, length = self.source[start:stop], self._length[start:stop]
         if self._order is not None:
             chosen = self._order[start:stop].to(self.source.device)
             length = self._length[chosen]
-            if self.source.device.type == "cpu" and self.source.dtype == dtype:
-                part = torch.index_select(self.source, 0, chosen, out=empty((len(chosen), self.width), dtype, "cpu"))
-                return part.div_(length.to(dtype)).to(self.device)
+            if out is not None and out.device == self.source.device and self.source.dtype == dtype:
+                return torch.index_select(self.source, 0, chosen, out=out).div_(length.to(dtype))
             part = self.source[chosen]
-        if self.source.device.type != "cpu" or self.source.dtype != dtype:
-            return (part.to(dtype) / length.to(dtype)).to(self.device)
-        return torch.div(part, length.to(dtype), out=empty(tuple(part.shape), dtype, "cpu")).to(self.device)
+        if out is None:
+            out = empty(tuple(part.shape), dtype, self.device)
+        return out.copy_(part).div_(length.to(dtype).to(self.device))
+
+
+def _cores(device: torch.device) -> int:
+    """Return how many threads to divide work among; torch's own wait for one another, long on a busy machine."""
+    import torch
+
+    return torch.get_num_threads() if device.type == "cpu" else 1
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
@@ -218,7 +234,7 @@ def each_block(
 
     dtype = torch.promote_types(query.dtype, gallery.dtype)
     on_cpu = gallery.device.type == "cpu"
-    workers = torch.get_num_threads() if on_cpu else 1
+    workers = _cores(gallery.device)
     if block_scores is None:
         block_scores = BLOCK_SCORES if on_cpu else 4 * BLOCK_SCORES
         if not gallery.kept:
