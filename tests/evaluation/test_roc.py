@@ -55,6 +55,36 @@ def test_scores_without_ties_agree_too(seed: int) -> None:
     assert list(found.tar.values()) == pytest.approx(tar, abs=1e-12)
 
 
+def curve_by_definition(genuine: np.ndarray, impostor: np.ndarray) -> tuple[list[float], list[float]]:
+    """FPR and TPR as scikit-learn's ``roc_curve(drop_intermediate=False)`` tells them: one point for each score."""
+    thresholds = sorted({*genuine.tolist(), *impostor.tolist()}, reverse=True)
+    fpr = [0.0, *(sum(score >= t for score in impostor) / len(impostor) for t in thresholds)]
+    tpr = [0.0, *(sum(score >= t for score in genuine) / len(genuine) for t in thresholds)]
+    return fpr, tpr
+
+
+@pytest.mark.parametrize("step", [0.0, 0.05, 0.5], ids=["no ties", "some ties", "many ties"])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_scores_give_what_the_plain_curve_gives(seed: int, step: float) -> None:
+    rng = np.random.default_rng(seed)
+    genuine, impostor = rng.normal(1, 1, 90), rng.normal(0, 1, 400)
+    if step:
+        genuine, impostor = (np.round(scores / step) * step for scores in (genuine, impostor))
+    fpr, tpr = curve_by_definition(genuine, impostor)
+    fars = (0.5, 0.1, 0.01, 0.0025)
+    found = verification_from_scores(genuine, impostor, fars)
+    trapezoids = sum((fpr[i] - fpr[i - 1]) * (tpr[i] + tpr[i - 1]) / 2 for i in range(1, len(fpr)))
+    pairs = np.mean([(g > i) + (g == i) / 2 for g in genuine for i in impostor])
+    assert found.auc == pytest.approx(trapezoids, abs=1e-12) and found.auc == pytest.approx(pairs, abs=1e-12)
+    nearest = min(range(1, len(fpr)), key=lambda i: abs(1 - tpr[i] - fpr[i]))
+    assert found.eer == pytest.approx((1 - tpr[nearest] + fpr[nearest]) / 2, abs=1e-12)
+    for far in fars:
+        assert found.tar[far] == pytest.approx(max(t for f, t in zip(fpr, tpr, strict=True) if f <= far + 1e-12))
+    points = set(zip(np.round(fpr, 12), np.round(tpr, 12), strict=True))
+    curve = found.curve
+    assert {*zip(np.round(curve.fmr, 12), np.round(1 - curve.fnmr, 12), strict=True)} <= points
+
+
 def test_a_case_done_by_hand() -> None:
     found = figures([0.9, 0.8, 0.4], [0.8, 0.5, 0.3, 0.2, 0.1, 0.0, -0.1, -0.2, -0.3, -0.4])
     # 0.9 beats 10, 0.8 beats 9 and ties once, 0.4 beats 8
