@@ -156,3 +156,29 @@ def test_pictures_are_brought_to_the_size_that_was_asked_for():
 def test_a_size_out_of_range_is_refused():
     with pytest.raises(xzoo.XzooError, match="The least is 8"):
         xzoo.create("bd_student", input_size=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "numbers"),
+    [
+        ("adaface_ir_18", 179, 24_034_974),
+        ("adaface_ir_34", 323, 34_159_862),
+        ("adaface_ir_50", 467, 43_623_694),
+        ("adaface_ir_se_50", 515, 43_846_414),
+        ("adaface_ir_101", 917, 65_220_569),
+    ],
+)
+def test_the_ir_students_hold_as_many_tensors_and_numbers_as_upstreams(name, entries, numbers):
+    from xzoo.families.iresnet.model import build
+    from xzoo.families.iresnet.options import Options
+
+    with torch.device("meta"):
+        state = build(Options(**xzoo.card(name).fixed)).state_dict()
+    assert (len(state), sum(tensor.numel() for tensor in state.values())) == (entries, numbers)
+
+
+def test_channels_turned_round_by_the_wrapper_are_a_flip():
+    raw = torch.randint(0, 256, (2, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    teacher, student = xzoo.create("adaface_ir_18"), xzoo.create("mobilefacenet")
+    assert (teacher.preprocess.colour, student.preprocess.colour) == ("BGR", "RGB")
+    assert torch.equal(teacher.preprocess.normalise(raw), student.preprocess.normalise(raw).flip(1))
