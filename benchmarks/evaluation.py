@@ -31,7 +31,7 @@ import numpy as np
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 WIDTH = 512
-HARD, EASY = 3.0, 1.5  # noise: rank-1 of a third, and of all
+HARD, EASY = 3.0, 1.5  # noise: rank-1 below a half, and 1
 
 
 def crowd(queries: int, gallery: int, subjects: int, noise: float = HARD, width: int = WIDTH) -> tuple[Any, ...]:

@@ -11,11 +11,10 @@ import numpy as np
 from xzoo import errors
 from xzoo.data.manifest import Manifest
 from xzoo.evaluation.embedding import embed_images
-from xzoo.evaluation.intervals import wilson
 from xzoo.evaluation.pixels import SIZES, Pixels
 from xzoo.evaluation.protocols.sides import Side, choose
 from xzoo.evaluation.ranking import retrieval
-from xzoo.evaluation.report import Report
+from xzoo.evaluation.report import Report, intervals_of
 from xzoo.evaluation.roc import verification
 
 if TYPE_CHECKING:
@@ -185,8 +184,8 @@ def evaluate(
         n_subjects=len(known.subjects),
         n_genuine=pairs.n_genuine,
         n_impostor=pairs.n_impostor,
-        intervals={key: wilson(round(rate * search.n_query), search.n_query) for key, rate in ranks.items()},
-        warnings=_warnings(pairs.tar, pairs.n_impostor, search.n_unmated, len(probes), len(members)),
+        intervals=intervals_of(search, pairs, FARS),
+        warnings=_warnings(pairs.warnings, search.n_unmated, len(probes), len(members)),
     )
 
 
@@ -253,14 +252,8 @@ def _finite(threshold: float | None) -> float | None:
     return threshold if threshold is not None and np.isfinite(threshold) else None
 
 
-def _warnings(
-    tar: dict[float, float | None], n_impostor: int, n_unmated: int, n_probe: int, n_gallery: int
-) -> tuple[str, ...]:
-    found = [
-        f"TAR at FAR {name} is not reported: {n_impostor} impostor comparisons cannot show a rate so small."
-        for name, far in FARS.items()
-        if tar[far] is None
-    ]
+def _warnings(said: tuple[str, ...], n_unmated: int, n_probe: int, n_gallery: int) -> tuple[str, ...]:
+    found = list(said)
     if n_unmated:
         found.append(f"{n_unmated} of {n_probe} probes have no mate in the gallery and count as impostors only.")
     trivial = [f"rank-{rank}" for rank in RANKS.values() if rank >= n_gallery]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import NormalDist
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from xzoo import errors
 
-__all__ = ["Interval", "bootstrap_ratio", "draws", "percentiles", "wilson"]
+__all__ = ["Interval", "bootstrap_ratio", "by_subject", "draws", "percentiles", "wilson"]
 
 Interval: TypeAlias = tuple[float, float]
 
@@ -101,3 +101,28 @@ def bootstrap_ratio(
         [(weights @ each) / (weights @ total)[:, None] for weights in draws(subjects, samples, seed)]
     )
     return [percentiles(column, confidence) for column in rates.T]
+
+
+def by_subject(values: Mapping[str, npt.NDArray[Any]], subject: npt.NDArray[Any]) -> dict[str, Interval]:
+    """Return 95 % intervals of means over probes.
+
+    Subjects are drawn again with replacement, each with all its probes, for these are
+    not independent. Where each subject is one probe, and where no draw could differ
+    because all probes agree, a rate gets Wilson's interval over subjects.
+
+    Args:
+        values: ``[N]`` for each figure.
+        subject: ``[N]``, whose probe it is.
+    """
+    if not len(subject) or not values:
+        return {}
+    table = np.stack([np.asarray(column, np.float64) for column in values.values()], 1)
+    many = len(np.unique(subject))
+    ends = dict(zip(values, bootstrap_ratio(table, np.ones(len(table)), subject), strict=True))
+    for name, column in zip(values, table.T, strict=True):
+        total = column.sum()
+        if len(table) == many and np.isin(column, (0, 1)).all():
+            ends[name] = wilson(round(total), many)
+        elif total in (0, len(column)):
+            ends[name] = wilson(many if total else 0, many)
+    return ends

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xzoo import errors
-from xzoo.evaluation.intervals import Interval, bootstrap_ratio
+from xzoo.evaluation.intervals import Interval, by_subject
 from xzoo.evaluation.similarity import Embeddings, Labels, codes, each_block, labels, rows_of, sort_flat
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class Retrieval:
 
         Query subjects are drawn again with replacement, 2,000 times, each with all
         its queries: images of one person fail together. The gallery stays as it is.
+        Where no draw could differ, a rate gets Wilson's interval over subjects.
         """
         mated = self.rank > 0
         ranks = [rank for rank in (1, 5, 10, 20) if rank <= len(self.cmc)]
-        columns = [(self.rank[mated] <= rank).astype(np.float64) for rank in ranks]
-        columns += [self.average_precision[mated], self.inverse_penalty[mated]]
-        ends = bootstrap_ratio(np.stack(columns, 1), np.ones(int(mated.sum())), self._subject[mated])
-        return dict(zip([*(f"rank{rank}" for rank in ranks), "map", "minp"], ends, strict=True))
+        values: dict[str, npt.NDArray[Any]] = {f"rank{rank}": self.rank[mated] <= rank for rank in ranks}
+        values |= {"map": self.average_precision[mated], "minp": self.inverse_penalty[mated]}
+        return by_subject(values, self._subject[mated])
 
 
 def retrieval(

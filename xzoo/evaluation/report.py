@@ -14,9 +14,11 @@ from xzoo import errors
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+    from xzoo.evaluation.ranking import Retrieval
     from xzoo.evaluation.report_details import Details
+    from xzoo.evaluation.roc import Verification
 
-__all__ = ["Report"]
+__all__ = ["Report", "intervals_of"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Report:
         n_subjects: Subjects in the gallery.
         n_genuine: Comparisons of one subject with itself, each pair of images once.
         n_impostor: Comparisons of two subjects, each pair of images once.
-        intervals: 95 % Wilson intervals of the ranks, probes taken for independent.
+        intervals: 95 % intervals of every figure (``rank1`` ... ``map``, ``minp``, ``auc``, ``eer``, ``tar@1e-1`` ...),
+            from drawing subjects again.
         warnings: What these data cannot tell, one sentence each.
         details: Curves, histograms, domains and worst errors, where they were asked for; not
             part of :meth:`to_dict`.
@@ -159,16 +162,28 @@ class Report:
             f"{self.model}{weights}{adapted}",
             f"probe {self.probe} in gallery {self.gallery}, {self.split or 'all images'} of {self.data}",
         ]
-        for key, label in (("rank1", "rank-1"), ("rank5", "rank-5"), ("rank10", "rank-10")):
-            low, high = self.intervals[key]
-            lines.append(f"  {label:<16} {getattr(self, key):.4f}   95 % {low:.4f} to {high:.4f}")
-        lines += [
-            f"  {label:<16} {value:.4f}" for label, value in (("mAP", self.map), ("AUC", self.auc), ("EER", self.eer))
-        ]
-        for far, rate in self.tar.items():
-            lines.append(f"  TAR at FAR {far:<5} " + ("not supported" if rate is None else f"{rate:.4f}"))
+
+        def line(label: str, value: float | None, key: str) -> str:
+            said = "not supported" if value is None else f"{value:.4f}"
+            if value is not None and (ends := self.intervals.get(key)):
+                said += f"   95 % {ends[0]:.4f} to {ends[1]:.4f}"
+            return f"  {label:<16} {said}"
+
+        shown = [("rank-1", "rank1"), ("rank-5", "rank5"), ("rank-10", "rank10"), ("mAP", "map")]
+        lines += [line(label, getattr(self, key), key) for label, key in [*shown, ("AUC", "auc"), ("EER", "eer")]]
+        lines += [line(f"TAR at FAR {far:<5}", rate, f"tar@{far}") for far, rate in self.tar.items()]
         lines.append(
             f"  {self.n_probe} probes, {self.n_gallery} gallery {known} of {self.n_subjects} subjects, "
             f"{self.n_genuine} genuine and {self.n_impostor} impostor comparisons"
         )
         return "\n".join([*lines, *(f"  note: {warning}" for warning in self.warnings)])
+
+
+def intervals_of(search: Retrieval, pairs: Verification, fars: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """Return the intervals of a report by the names of its figures."""
+    drawn = pairs.interval
+    found = {"auc": drawn.get("auc"), "eer": drawn.get("eer")}
+    found |= {f"tar@{name}": drawn.get(far) for name, far in fars.items()}
+    found |= {key: search.interval[key] for key in ("rank1", "rank5", "rank10", "map", "minp")}
+    known = {key: ends for key, ends in found.items() if ends is not None}
+    return {key: (float(ends[0]), float(ends[1])) for key, ends in known.items()}

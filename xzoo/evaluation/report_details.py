@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from xzoo.catalog.names import SPECTRA
 from xzoo.evaluation.intervals import wilson
+from xzoo.evaluation.report import intervals_of
 from xzoo.evaluation.similarity import codes
 
 if TYPE_CHECKING:
@@ -491,16 +492,8 @@ def explain(
         images_sha256=images_sha256(manifest.root, sorted(used)),
         root=str(manifest.root),
         versions=versions(None if device is None else str(device)),
-        intervals=_intervals(search, pairs, fars),
+        intervals=intervals_of(search, pairs, fars),
     )
-
-
-def _intervals(search: Retrieval, pairs: Verification, fars: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    drawn = pairs.interval
-    found = {"auc": drawn.get("auc"), "eer": drawn.get("eer")}
-    found |= {f"tar@{name}": drawn.get(far) for name, far in fars.items()}
-    known = {key: ends for key, ends in {**search.interval, **found}.items() if ends is not None}
-    return {key: (float(ends[0]), float(ends[1])) for key, ends in known.items()}
 
 
 def _picture(row: Row) -> Picture:

@@ -122,16 +122,20 @@ class Verification:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What these comparisons cannot tell, one sentence each."""
+        unsupported = [
+            f"TAR at FAR {far:g} is not reported: {self.n_impostor} impostor comparisons cannot show a rate so small."
+            for far, rate in self.tar.items()
+            if rate is None
+        ]
+        return (*unsupported, *self.few)
+
+    @property
+    def few(self) -> tuple[str, ...]:
+        """Those of the warnings that are about fewer than 30 errors."""
         found = []
         for far, rate in self.tar.items():
-            if rate is None:
-                found.append(
-                    f"TAR at FAR {far:g} is not reported: {self.n_impostor} impostor comparisons "
-                    "cannot show a rate so small."
-                )
-                continue
             accepted, rejected = int(far * self.n_impostor * (1 + 1e-12)), self.false_rejects[far]
-            if accepted < FEW:
+            if rate is not None and accepted < FEW:
                 found.append(f"FAR {far:g} is decided by {accepted} impostor comparisons, fewer than {FEW}.")
             if rejected is not None and rejected < FEW:
                 found.append(f"TAR at FAR {far:g} rests on {rejected} false rejects, fewer than {FEW}.")

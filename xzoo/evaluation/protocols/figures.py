@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xzoo import errors
-from xzoo.evaluation.intervals import Interval, bootstrap_ratio, wilson
+from xzoo.evaluation.intervals import Interval, by_subject
 from xzoo.evaluation.similarity import Rows
 
 __all__ = [
@@ -149,26 +149,13 @@ class Outcomes:
 def intervals(repetitions: Sequence[Outcomes]) -> dict[str, Interval]:
     """Return 95 % intervals of means over probes.
 
-    Subjects are drawn again with replacement, each with all its probes in all repetitions, for
-    these are not independent; the gallery stays as it is. Where each subject is one probe, and where no
-    draw could differ because all probes agree, a rate gets Wilson's interval over subjects.
+    Subjects are drawn as :func:`xzoo.evaluation.intervals.by_subject` says, each with all its probes in
+    all repetitions; the gallery stays as it is.
     """
     subject = np.concatenate([one.subject for one in repetitions])
-    names = list(repetitions[0].values)
-    if not len(subject) or not names:
-        return {}
-    table = np.stack([np.concatenate([one.values[name] for one in repetitions]) for name in names], 1).astype(
-        np.float64
+    return by_subject(
+        {name: np.concatenate([one.values[name] for one in repetitions]) for name in repetitions[0].values}, subject
     )
-    many = len(np.unique(subject))
-    ends = dict(zip(names, bootstrap_ratio(table, np.ones(len(table)), subject), strict=True))
-    for name, column in zip(names, table.T, strict=True):
-        total = column.sum()
-        if len(table) == many and np.isin(column, (0, 1)).all():
-            ends[name] = wilson(round(total), many)
-        elif total in (0, len(column)):
-            ends[name] = wilson(many if total else 0, many)
-    return ends
 
 
 def spread(values: Sequence[Mapping[str, float | None]]) -> tuple[dict[str, float | None], dict[str, float | None]]:

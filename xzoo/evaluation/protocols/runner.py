@@ -64,9 +64,8 @@ class ProtocolResult:
         mean: Of each figure over the repetitions.
         std: Population standard deviation of each; ``None`` for a single repetition.
         intervals: 95 % intervals. Means over probes draw the subjects again (:func:`figures.intervals`), as do TPIRs of
-            one repetition (:attr:`OpenSet.interval`); figures of
-            one repetition over comparisons get those of :attr:`Verification.interval`; rates of listed pairs
-            Wilson's, pairs taken for independent.
+            one repetition (:attr:`OpenSet.interval`); figures of one repetition over comparisons get those of
+            :attr:`Verification.interval`; rates of listed pairs Wilson's, pairs taken for independent.
         warnings: What these data cannot tell, one sentence each.
         details: Curves, histograms and worst errors of the first repetition, where they were asked
             for; not part of :meth:`to_dict`.
@@ -217,7 +216,7 @@ def run_protocol(
         mean=mean,
         std=std,
         intervals=_intervals(plan, found),
-        warnings=_warnings(plan, done),
+        warnings=(*_warnings(plan, done), *found[0].few),
         details=_explained(plan, manifest, embed, work[0], len(done)) if details else None,
     )
 
@@ -402,6 +401,7 @@ class _Done:
     repetition: Repetition
     outcomes: figures.Outcomes | None
     ends: Mapping[str, Interval]
+    few: tuple[str, ...] = ()
 
 
 def _intervals(plan: Protocol, found: Sequence[_Done]) -> dict[str, Interval]:
@@ -478,6 +478,7 @@ def _search(
     outcomes: figures.Outcomes | None = None
     hits: dict[str, bool] = {}
     ends: dict[str, Interval] = {}
+    few: tuple[str, ...] = ()
     if kinds & {"rank", "map", "minp", "tpir"} or plan.hits:
         searched = search(
             asked.vectors,
@@ -532,6 +533,7 @@ def _search(
             image_b=image_b,
         )
         counts |= {"genuine": whole.n_genuine, "impostor": whole.n_impostor}
+        few = whole.few if fars else ()
         for name, kind, _, at in wanted:
             if kind == "tar" and at:
                 found[name] = whole.tar[at]
@@ -552,7 +554,7 @@ def _search(
     counts |= {"mated probes": mated or int(np.isin(asked.subject, known.subject).sum())}
     counts["unmated probes"] = len(asked.vectors) - counts["mated probes"]
     repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, hits)
-    return _Done(repetition, outcomes, ends)
+    return _Done(repetition, outcomes, ends, few)
 
 
 def _rule(plan: Protocol, known: _Side, asked: _Side) -> tuple[Any, tuple[Table | None, Table | None]]:
@@ -687,7 +689,7 @@ def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) 
         if (kind := name.partition("@")[0]) in trials and rate is not None
     }
     ordered = {name: rate for key in plan.figures for name, rate in found.items() if name in (key, f"{key}_std")}
-    return _Done(Repetition(number, ordered, counts, {}), None, ends)
+    return _Done(Repetition(number, ordered, counts, {}), None, ends, whole.few)
 
 
 def _warnings(plan: Protocol, done: Sequence[Repetition]) -> tuple[str, ...]:
