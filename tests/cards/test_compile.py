@@ -11,7 +11,7 @@ from xzoo import catalog, errors
 from xzoo.cards import compile as compiler
 from xzoo.cards.compile import CARDS, catalogue, section
 from xzoo.cards.render import hub_readme, page
-from xzoo.cards.schema import read_card
+from xzoo.cards.schema import parse_card, read_card
 from xzoo.catalog.entries import card_from_dict
 from xzoo.catalog.registry import CATALOG
 
@@ -184,3 +184,19 @@ def test_parameter_counts_are_those_of_the_networks(name: str) -> None:
 def test_a_compiled_entry_is_a_card_again() -> None:
     for entry in json.loads(CATALOG.read_bytes())["cards"]:
         assert card_from_dict(entry) == catalog.card(entry["name"])
+
+
+def test_a_card_may_fix_an_option_of_several_values() -> None:
+    from xzoo.loading import Blueprint
+    from xzoo.models import check_options
+
+    text = (CARDS / "part_vit_tiny.md").read_text()
+    text = text.replace("fixed: {variant: tiny}", "fixed: {variant: tiny, depth: 8, input_size: [256, 128]}")
+    entry = compiler.compile_card(parse_card(text, "body.md"), "body.md", lambda source: None)
+    card = card_from_dict(json.loads(json.dumps(entry)))
+    assert "input_size" not in card.options
+    options = check_options(card, {})
+    assert (options["input_size"], options["parts"]) == ((256, 128), ("face", "torso", "lower_body"))
+    empty = Blueprint.of(card, options).empty()
+    assert empty is not None and empty.input_size == (256, 128)
+    assert sum(tensor.numel() for tensor in empty.state_dict().values()) * 2 < 8_000_000  # in half precision

@@ -281,7 +281,7 @@ class CardModel(Closed):
     superseded_by: Identifier | None = None
     family: Identifier | None = None
     target: Annotated[Text, Field(pattern=r"^[a-z0-9_.]+:[A-Za-z0-9_]+$")] | None = None
-    fixed: dict[str, Scalar] = {}
+    fixed: dict[str, Scalar | list[Scalar]] = {}
     options: dict[Identifier, Option] | None = None
     default_tag: Identifier | None = None
     weights: list[WeightsModel] = []
