@@ -20,8 +20,7 @@ from xzoo.data.augment import generator
 from xzoo.data.manifest import Manifest
 from xzoo.families.base import Embedder, fingerprint
 from xzoo.recipes.schema import Recipe, check
-from xzoo.training import Run, engine, work
-from xzoo.training.distill import distill
+from xzoo.training import Run, distill, engine, work
 
 SIDE = 16
 

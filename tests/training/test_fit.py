@@ -13,8 +13,7 @@ import xzoo
 from xzoo import errors, recipes
 from xzoo.families.base import Embedder
 from xzoo.recipes.schema import check, json_schema, signal
-from xzoo.training import fit
-from xzoo.training.distill import distill
+from xzoo.training import distill, fit
 
 TEACHER = {"teacher": {"name": "edgeface_base"}}
 EMBED = {"name": "cosine", "on": ["student.source", "teacher.source"]}

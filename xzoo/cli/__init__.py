@@ -25,6 +25,7 @@ VERBS = (
     "finetune",
     "run",
     "recipe",
+    "reproduce",
     "evaluate",
     "embed",
     "bench",

@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xzoo.training.distill import distill
+    from xzoo.training.distillation import distill
     from xzoo.training.engine import CollapseWarning
     from xzoo.training.finetune import finetune
     from xzoo.training.run import Run
 
 __all__ = ["CollapseWarning", "Run", "distill", "finetune"]
 
-_HOME = {"CollapseWarning": "engine", "Run": "run", "distill": "distill", "finetune": "finetune"}
+_HOME = {"CollapseWarning": "engine", "Run": "run", "distill": "distillation", "finetune": "finetune"}
 
 
 def __getattr__(name: str) -> object:
