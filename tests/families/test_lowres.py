@@ -182,3 +182,12 @@ def test_channels_turned_round_by_the_wrapper_are_a_flip():
     teacher, student = xzoo.create("adaface_ir_18"), xzoo.create("mobilefacenet")
     assert (teacher.preprocess.colour, student.preprocess.colour) == ("BGR", "RGB")
     assert torch.equal(teacher.preprocess.normalise(raw), student.preprocess.normalise(raw).flip(1))
+
+
+@pytest.mark.parametrize(("name", "size"), [("bd_student", (16, 16)), ("part_vit_tiny", (64, 32))])
+def test_an_embedding_keeps_its_bits_in_any_company(name, size):
+    model = xzoo.create(name, **({"input_size": size} if name == "part_vit_tiny" else {}))
+    images = torch.randint(0, 256, (24, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    every = model.embed(images)
+    for rows in ([5], [5, 9], [0, 7, 23], list(range(17))):
+        assert torch.equal(model.embed(images[rows]), every[rows]), rows

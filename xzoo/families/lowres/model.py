@@ -70,7 +70,7 @@ class _LowRes(Embedder):
         names = ["st", *(f"s{index}" for index in range(len(self.stages) - 1))]
         where = [name for name, count in zip(names, self.stages, strict=True) for _ in range(count)]
         found: dict[str, list[str]] = {group: [] for group in ("bn", *names, "head")}
-        norms = {name for name, module in self.named_modules() if isinstance(module, nn.BatchNorm2d)}
+        norms = {name for name, module in self.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
         for name, _ in self.named_parameters():
             if name.rpartition(".")[0] in norms:
                 found["bn"].append(name)
@@ -164,7 +164,7 @@ class MobileFaceNet(_LowRes):
     ROWS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
     """Expansion, width, repetitions and stride of the bottlenecks."""
 
-    lora_targets = r"body\.\d+(\.body\.[02])?\.conv|embed_layer\.conv"
+    lora_targets = r"body\.\d+(\.body\.[02])?\.conv|embed_layer\.fc"
 
     def __init__(self, size: int, embedding: int) -> None:
         super().__init__(size)
@@ -183,7 +183,9 @@ class MobileFaceNet(_LowRes):
         self.stages = tuple(counts)
         self.body = nn.Sequential(*layers)
         self.pool = ConvNorm(512, 512, -(-size // 16), nn.BatchNorm2d(512), padding=0, groups=512)
-        self.embed_layer = ConvNorm(512, embedding, 1, nn.BatchNorm2d(embedding))
+        self.embed_layer = nn.Sequential(
+            OrderedDict(fc=nn.Linear(512, embedding, bias=False), norm=nn.BatchNorm1d(embedding))
+        )
 
     def trunk(self, images: Tensor) -> Tensor:
         """Return the weighted last map ``[B, 512]``."""
@@ -192,7 +194,7 @@ class MobileFaceNet(_LowRes):
 
     def project(self, features: Tensor) -> Tensor:
         """Return raw embeddings ``[B, D]``."""
-        out: Tensor = self.embed_layer(features[:, :, None, None]).flatten(1)
+        out: Tensor = self.embed_layer(features)
         return out
 
     def forward_features(self, images: Tensor) -> dict[str, Tensor]:
