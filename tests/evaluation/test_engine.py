@@ -115,6 +115,16 @@ def test_probes_without_mate_count_as_impostors_only(faces: Path) -> None:
     assert any("4 of 28 probes" in warning for warning in report.warnings)
 
 
+def test_every_figure_has_an_interval_and_few_errors_are_said(faces: Path) -> None:
+    report = evaluate(Pixels(8), faces)
+    values = {key: getattr(report, key) for key in ("rank1", "rank5", "rank10", "map", "minp", "auc", "eer")}
+    values |= {f"tar@{far}": rate for far, rate in report.tar.items() if rate is not None}
+    assert set(report.intervals) == set(values)
+    for key, (low, high) in report.intervals.items():
+        assert low - 1e-9 <= values[key] <= high + 1e-9, key
+    assert any("fewer than 30" in warning for warning in report.warnings)
+
+
 def test_templates_are_means_of_raw_embeddings(faces: Path) -> None:
     class Lengths(Pixels):
         """The second image of each subject is ten times as long and points elsewhere."""

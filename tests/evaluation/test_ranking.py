@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xzoo.errors import EvaluationError
-from xzoo.evaluation import retrieval
+from xzoo.evaluation import ranking, retrieval
 
 RULES = ("market", "llcm", "sysu", "regdb")
 
@@ -197,7 +197,6 @@ def test_subjects_of_many_images_agree_with_the_slow_plain_version_too(rule: str
 
 
 def test_counting_and_sorting_find_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xzoo.evaluation import ranking
 
     rng = np.random.default_rng(0)
     q, g = rng.choice([-1.0, 1.0], (30, 12)), rng.choice([-1.0, 1.0], (17_001, 12))  # three stretches of columns, ties
@@ -321,3 +320,30 @@ def test_more_sides_that_do_not_fit_are_refused(change: dict[str, object], word:
     }
     with pytest.raises(EvaluationError, match=word):
         retrieval(**(sides | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_high_mates_are_found_among_few_scores_with_the_same_ranks(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    centre = rng.choice([-1.0, 1.0], (100, 32))
+    q_who, g_who = rng.integers(0, 100, 60), np.repeat(np.arange(100), 20)
+    # Cosines that are exact in binary: ties within mates and with others, some people hard to find.
+    flip = np.where(rng.random((60, 32)) < 0.2, -1, 1)
+    sets = {
+        "query": centre[q_who] * flip,
+        "gallery": centre[g_who] * np.where(rng.random((2000, 32)) < 0.1, -1, 1),
+        "query_subject": q_who,
+        "gallery_subject": g_who,
+        "query_camera": rng.integers(1, 5, 60),
+        "gallery_camera": rng.integers(1, 5, 2000),
+    }
+    used: list[int] = []
+    judge = ranking._high
+    monkeypatch.setattr(ranking, "_high", lambda table, values: used.append(judge(table, values)) or used[-1])
+    found = retrieval(**sets, rule=rule)
+    assert max(used) >= ranking.WORTH
+    monkeypatch.setattr(ranking, "COUNTED", -1)
+    ordered = retrieval(**sets, rule=rule)
+    assert (found.rank == ordered.rank).all() and found.cmc.tolist() == ordered.cmc.tolist()
+    np.testing.assert_array_equal(found.average_precision, ordered.average_precision)
+    np.testing.assert_array_equal(found.inverse_penalty, ordered.inverse_penalty)
