@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import xzoo
-from xzoo import errors, losses
+from xzoo import adapters, errors, losses
 from xzoo.data.augment import generator
 from xzoo.data.manifest import Manifest
 from xzoo.families.base import Embedder, fingerprint
@@ -82,6 +82,8 @@ def test_a_student_learns_from_a_larger_teacher_of_another_size(
     assert fingerprint(model) != fingerprint(small)
     assert torch.equal(model(torch.ones(2, 3, 8, 8)), run.model(torch.ones(2, 3, 8, 8)))
     assert run.before and run.after and run.facts["state"] == "done"
+    card = (run.folder / "README.md").read_text()
+    assert "only.teacher" in card and f"| rank-1 | {run.before.rank1:.4f} | {run.after.rank1:.4f} |" in card
 
 
 def test_steps_equal_the_same_loop_written_by_hand(
@@ -191,6 +193,11 @@ def test_stages_leave_what_they_should(toy: Embedder, small: Embedder, people: P
         "second.safetensors",
     ]
     assert json.loads((run.folder / "run.json").read_text())["state"] == "done"
+    assert run.model.card.name.endswith("small")  # the student of the last stage
+    assert run.model(torch.zeros(2, 3, SIDE // 2, SIDE // 2)).shape == (2, 8)
+    again = distill(student=run.folder, teacher=toy, recipe=plan({}), data=people, output=tmp_path / "again")
+    assert again.before is not None and run.after is not None
+    assert again.before.rank1 == run.after.rank1
 
 
 def test_a_cached_teacher_gives_the_bits_of_one_that_runs(
@@ -243,3 +250,19 @@ def test_precision_bf16_and_several_signals_train(toy: Embedder, small: Embedder
     )  # fmt: skip
     run = distill(teacher=toy, student=small, recipe=recipe, data=people, output=tmp_path / "run", evaluate=False)
     assert all(F.relu(torch.tensor(row["terms"]["at"])) > 0 for row in run.metrics)
+
+
+def test_a_student_with_an_adapter_is_sent_to_merge_it(toy: Embedder, people: Path, tmp_path: Path) -> None:
+    adapters.add(toy, "lora", rank=2)
+    with pytest.raises(errors.OptionError, match="merge"):
+        distill(teacher=toy, student=toy, recipe=plan({}), data=people, output=tmp_path / "run")
+
+
+def test_srrl_reads_the_student_through_the_teachers_last_layer(people: Path, tmp_path: Path) -> None:
+    teacher, student = xzoo.create("edgeface_xxs"), xzoo.create("edgeface_xxs")
+    term = {"name": "srrl", "on": [f"{who}.source:backbone.stages.3" for who in ("student", "teacher")]}
+    stage = {"batch": {"sampler": "images", "size": 2}, "steps": 1, "train": {"groups": "s3"}}
+    options: dict[str, Any] = {"teacher": teacher, "student": student, "data": people, "evaluate": False}
+    first = distill(recipe=plan({**stage, "losses": [term]}), output=tmp_path / "plain", **options)
+    second = distill(recipe=plan({**stage, "losses": [{**term, "head": True}]}), output=tmp_path / "head", **options)
+    assert second.metrics[0]["loss"] > first.metrics[0]["loss"] >= 0

@@ -57,6 +57,7 @@ GOOD = [
     ),
     pytest.param(plan(on("", "", "crd", options={"negatives": 16})), id="a memory that counts images itself"),
     pytest.param(plan({"name": "arcface", "on": ["student.source"]}), id="a head that counts subjects itself"),
+    pytest.param(plan(on(":backbone.stages.3", ":backbone.stages.3", "srrl", head=True)), id="through the head"),
     pytest.param(second(teacher="stage:only"), id="an earlier stage teaches"),
     pytest.param(plan(on("", ""), teachers={"more": "edgeface_xs"}), id="several teachers"),
 ]
@@ -68,6 +69,10 @@ def test_what_fits_has_no_faults(tree: Any) -> None:
 
 
 WRONG = [
+    pytest.param(
+        plan(on(STAGE0, BASE0, "srrl", head=True)), "does not read teacher.source", "edgeface_base", id="head"
+    ),
+    pytest.param(plan(on(STAGE0, BASE0, head=True)), "looks through no teacher's head", "srrl", id="no head"),
     pytest.param(plan(teacher="edgefase_base"), "'edgefase_base' is not one of", "edgeface_base", id="unknown teacher"),
     pytest.param(
         plan(teacher={"name": "edgeface_base", "pretraned": True}),

@@ -256,7 +256,8 @@ class LossTerm(Closed):
 
     ``on``: what it compares, one for losses over one batch, else the student's first. ``id``: its
     name in metrics, where one loss is used twice. ``adapter``: whether features of unlike
-    shapes may be brought together by a trained layer.
+    shapes may be brought together by a trained layer. ``head``: let the loss look through the teacher's
+    own last layer (srrl).
     """
 
     name: Annotated[Text, Field(json_schema_extra={"enum": sorted(losses.LOSSES)})]
@@ -266,6 +267,7 @@ class LossTerm(Closed):
     schedule: Decay | None = None
     id: Name | None = None
     adapter: Literal["auto", "always", "never"] = "auto"
+    head: bool = False
 
     @property
     def key(self) -> str:
@@ -294,6 +296,8 @@ class LossTerm(Closed):
             raise ValueError(f"{self.on[0]} and {self.on[1]} have different numbers of levels")
         if entry.labels == "match" and [part.view for part in self.signals] != ["source", "target"]:
             raise ValueError(f"loss {self.name!r} compares source with target, not {' with '.join(self.on)}")
+        if self.head and (self.name != "srrl" or self.signals[-1].who == "student"):
+            raise ValueError(f"loss {self.name!r} looks through no teacher's head; srrl does")
         if len(self.on) < 2 and not _alone(self.name):
             raise ValueError(f"loss {self.name!r} compares two things; write on: [{self.on[0]}, WHO.VIEW]")
         known = losses.options(self.name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xzoo.evaluation.report import Report
 
-__all__ = ["text"]
+__all__ = ["student", "text"]
 
 FIGURES = {"rank-1": "rank1", "rank-5": "rank5", "mAP": "map", "AUC": "auc", "EER": "eer"}
 
@@ -60,6 +60,55 @@ def text(facts: Mapping[str, Any], before: Report | None, after: Report | None, 
         "",
     ]
     return "\n".join([*head, *lines])
+
+
+def student(facts: Mapping[str, Any], before: Report | None, after: Report | None, reload: str) -> str:
+    """Return the card of a distilled student as Markdown, with the front matter that the Hub reads."""
+    base, data, recipe = facts["base"], facts["data"], facts["settings"]["recipe"]
+    networks = [f"- `{role}`: tensors `{sha256[:16]}`" for role, sha256 in facts["settings"]["networks"].items()]
+    lines = [
+        "---",
+        "library_name: xzoo",
+        "license: other",
+        "tags: [face-recognition, cross-spectral, xzoo]",
+        "---",
+        f"# {facts['name']}",
+        "",
+        f"A `{base['name']}`, trained by the recipe `{recipe['recipe']}`: {recipe['summary']}",
+        "",
+        f"Source: {recipe['source'] or 'not reported'}.",
+        "",
+        "```python",
+        "import xzoo",
+        "",
+        f"model = xzoo.create({reload!r})",
+        "```",
+        "",
+        "## Networks that it came from",
+        "",
+        *networks,
+        "",
+        "Their licences bind this student too: not reported here, see their cards (`xzoo show NAME`).",
+        "",
+        "## Data",
+        "",
+        f"{data['train_images']} images of {data['train_subjects']} subjects, spectra {' '.join(data['spectra'])} "
+        f"(manifest `{data['sha256'][:16]}`). {data['note']} Provenance and consent: not reported.",
+        "",
+        "## Figures",
+        "",
+        *_figures(before, after),
+        "",
+        "## Use",
+        "",
+        "The figures hold for these data and this number of images only; other cameras, distances and people "
+        "have to be measured before use. Not for decisions about a person without human review. "
+        "Embeddings of faces are biometric data.",
+        "",
+        "`recipe.yaml` is the whole recipe, `run.json` has seed and versions, `metrics.jsonl` every step.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _figures(before: Report | None, after: Report | None) -> list[str]:

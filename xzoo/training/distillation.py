@@ -24,7 +24,7 @@ from xzoo.families.base import Embedder, Plain, fingerprint
 from xzoo.models import create
 from xzoo.recipes.schema import Network, Recipe, Stage
 from xzoo.training import cache as answers
-from xzoo.training import checkpoint, engine, fit, work
+from xzoo.training import card, checkpoint, engine, fit, work
 from xzoo.training.holdout import Parts, hold_out
 from xzoo.training.run import FACTS, STUDENT, Run, open_folder, write_json, write_text
 
@@ -185,10 +185,17 @@ class _Makers:
 
     def students(self, number: int) -> Embedder | str:
         """Return the fresh student of a stage, or ``stage:NAME``."""
-        who = self.wanted[number]
+        who: Any = self.wanted[number]
         if isinstance(who, str) and who.startswith("stage:"):
             return who
-        return self._create(who, f"student {number}", self.pretrained if who is self.student else True)
+        made = self._create(who, f"student {number}", self.pretrained if who is self.student else True)
+        if made.adapters:
+            raise errors.OptionError(
+                f"student {_name(who)!r} with its adapter {next(iter(made.adapters))!r}",
+                why="A distilled student is saved as one set of weights.",
+                do="xzoo.adapters.merge(model, NAME), then student=model",
+            )
+        return made
 
     def teachers(self, who: str | Network) -> Embedder:
         """Return a frozen network."""
@@ -255,7 +262,7 @@ class _Distillation:
             "name": folder.name,
             "state": "running",
             "reason": "",
-            "base": {"name": _name(made.name), "pretrained": STUDENT, "options": {}},
+            "base": {"name": _name(made.name), "pretrained": STUDENT, "options": {}},  # until the last stage is known
             "settings": settings,
             "seed": self.seed,
             "data": {
@@ -285,6 +292,8 @@ class _Distillation:
             if self.writes:
                 bare = student.network if isinstance(student, Plain) else student
                 hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / STUDENT)
+                before = Report.from_dict(self.facts["before"]) if self.facts["before"] else None
+                write_text(self.folder / "README.md", card.student(self.facts, before, after, str(self.folder)))
             self._write_facts(state="done", after=None if after is None else after.to_dict())
         except KeyboardInterrupt as stop:
             self._write_facts(state="interrupted", reason=f"Stopped by Ctrl-C after {self.done} steps.")
@@ -335,6 +344,11 @@ class _Distillation:
         ):
             for number, stage in enumerate(self.plan.stages):
                 student = self._student(number)
+                self.facts["base"] = {
+                    "name": student.origin.name,
+                    "pretrained": STUDENT,
+                    "options": student.origin.options,
+                }
                 if number == 0 and self.measured and self.facts["before"] is None:
                     before = self._measure(student)
                     self._write_facts(before=None if before is None else before.to_dict())

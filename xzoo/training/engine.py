@@ -425,7 +425,10 @@ def _total(progress: Progress, signals: Signals, batch: Batch) -> tuple[Tensor, 
     total, values = torch.zeros((), device=device), {}
     for term in progress.terms:
         tensors = [_look_up(signals, part) for part in term.on]
-        value = values[term.key] = term.loss(*tensors, **_labels(progress, term, batch, device))
+        given: dict[str, Any] = dict(_labels(progress, term, batch, device))
+        if term.head:
+            given["head"] = progress.teachers[term.on[1].who].network.project
+        value = values[term.key] = term.loss(*tensors, **given)
         weight = term.weight * optim.share(term.schedule, progress.step, progress.stage.steps)
         if weight:
             total = total + weight * value

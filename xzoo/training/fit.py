@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from xzoo import errors, hub
 from xzoo.families.base import Embedder, Plain
-from xzoo.recipes.schema import Network
+from xzoo.recipes.schema import Network, Signal
 from xzoo.training.engine import feature_shapes
 from xzoo.training.terms import Counts, make
 
@@ -122,10 +124,27 @@ def _stage(stage: Stage, networks: Mapping[str, Embedder | None]) -> Iterator[st
         unknown = [part for part in term.signals if part.who not in shapes]
         if unknown or any(f"{part.who}:{path}" in missing for part in term.signals for path in part.paths):
             continue  # told above
+        if term.head:
+            yield from (f"losses[{number}]: {text}" for text in _head(term.signals[1], networks))
         try:
             make(term, shapes, Counts(stage.batch.size + 1, stage.batch.size + 1))
         except errors.OptionError as fault:
             yield f"losses[{number}]: {_line(fault)}"
+
+
+def _head(part: Signal, networks: Mapping[str, Embedder | None]) -> Iterator[str]:
+    """Yield what is wrong where a teacher's last layer cannot read the pooled feature that a loss compares."""
+    teacher = networks[part.who]
+    if teacher is None:
+        return
+    if isinstance(teacher, Plain):
+        yield f"head: true, but where the last layer of {teacher.card.name} begins is not known"
+        return
+    wide = feature_shapes(teacher, part.paths)[part.paths[0]][1] if part.paths else 0
+    try:
+        teacher.project(torch.empty(2, wide, device="meta"))
+    except RuntimeError as fault:
+        yield f"the last layer of {teacher.card.name} does not read {part}: {str(fault).splitlines()[0]}"
 
 
 def _line(fault: errors.XzooError) -> str:

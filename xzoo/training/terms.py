@@ -42,6 +42,7 @@ class Term:
     on: tuple[Signal, ...]
     weight: float
     schedule: Decay | None
+    head: bool = False
 
     @property
     def module(self) -> nn.Module | None:
@@ -71,7 +72,7 @@ def make(term: LossTerm, shapes: Mapping[str, Shapes] | None, counts: Counts, ro
     if shapes is not None:
         both = [_shapes(part, shapes[part.who], rows) for part in term.signals]
         loss = _fitted(term, loss, options, both)
-    return Term(term.key, loss, entry.labels, entry.needs, term.signals, term.weight, term.schedule)
+    return Term(term.key, loss, entry.labels, entry.needs, term.signals, term.weight, term.schedule, term.head)
 
 
 def _shapes(part: Signal, known: Shapes, rows: int) -> Any:
