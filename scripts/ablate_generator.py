@@ -63,7 +63,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--orl", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--parts", type=int, nargs="+", default=range(len(PARTS)), help="which of the parts, from 0")
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--subjects", type=int, default=4000)
     options = parser.parse_args()
     rows = Manifest.read(options.orl).rows
@@ -72,7 +73,7 @@ def main() -> None:
     subjects = [row.subject for row in rows]
     train_house.STAGES = (train_house.Stage(64, 0, options.subjects, 4, options.steps, 96, 1.5e-3),)
     log = train_house.Log(options.out)
-    for part in PARTS:
+    for part in (PARTS[place] for place in options.parts):
         torch.manual_seed(0)
         with without(part):
             model = train_house.teach(train_house.Log(options.out.with_suffix(".steps")), 0, 1.0)

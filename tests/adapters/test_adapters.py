@@ -346,7 +346,8 @@ def test_an_adapter_without_a_spectrum_serves_all_bands() -> None:
     adapters.add(model, "norms")
     disturb(model)
     with torch.no_grad():
-        assert torch.equal(adapters.route(model, faces(), ["VIS", "LWIR", None, "NIR"]), run(model))
+        # infer() and forward() may round differently in the last bit: which, depends on the processor.
+        assert torch.equal(adapters.route(model, faces(), ["VIS", "LWIR", None, "NIR"]), model.infer(faces()))
 
 
 def test_gradients_pass_through_routing() -> None:

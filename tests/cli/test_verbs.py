@@ -103,7 +103,7 @@ def test_show_as_json_holds_every_field_of_the_card(xzoo):
 
 def test_get_of_bundled_weights_prints_path_hash_and_licence(xzoo):
     facts = xzoo("get", "hybrid_fr_t2v", "--json").json
-    assert facts["name"] == "hybrid_fr_t2v.synth_v1"
+    assert facts["name"] == "hybrid_fr_t2v.synth_v2"
     assert Path(facts["path"]).stat().st_size == facts["bytes"] < 4_000_000
     assert len(facts["sha256"]) == 64
     assert facts["licence"] == "Apache-2.0"
@@ -117,7 +117,7 @@ def test_get_refuses_a_licence_that_is_not_allowed(xzoo):
 
 def test_verify_finds_the_bundled_weights_in_order(xzoo):
     facts = xzoo("verify", "hybrid_fr_t2v", "--json").json
-    assert [(fact["name"], fact["state"]) for fact in facts] == [("hybrid_fr_t2v.synth_v1", "ok")]
+    assert [(fact["name"], fact["state"]) for fact in facts] == [("hybrid_fr_t2v.synth_v2", "ok")]
 
 
 def test_verify_exits_1_when_a_file_has_changed(xzoo, monkeypatch):
