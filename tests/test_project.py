@@ -103,4 +103,5 @@ def test_the_wheel_holds_what_it_needs_and_no_more(tmp_path: Path) -> None:
     weights = {f"xzoo/weights/{path.name}" for path in (ROOT / "xzoo" / "weights").glob("*.safetensors")}
     assert recipes and weights and recipes | weights <= names
     assert {name.split("/")[0] for name in names} == {"xzoo", f"xzoo-{xzoo.__version__}.dist-info"}
-    assert wheel.stat().st_size < 8 * 2**20
+    # House weights may have 20 MB together (test_house_weights.py); the rest stays below one.
+    assert wheel.stat().st_size - sum((ROOT / name).stat().st_size for name in weights) < 2**20
