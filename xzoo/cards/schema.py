@@ -306,19 +306,7 @@ class CardModel(Closed):
     @model_validator(mode="wrap")
     @classmethod
     def _all_at_once(cls, data: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
-        # An "after" validator would speak only once every key is right; this one adds to the list.
-        misfits = [
-            InitErrorDetails(type=PydanticCustomError("misfit", "{text}", {"text": text}), loc=(key,), input=None)
-            for key, text in (_misfits(data) if isinstance(data, dict) else ())
-        ]
-        try:
-            card = check(data)
-        except ValidationError as cause:
-            known = cast(list[InitErrorDetails], cause.errors(include_url=False))
-            raise ValidationError.from_exception_data(cls.__name__, known + misfits) from cause
-        if misfits:
-            raise ValidationError.from_exception_data(cls.__name__, misfits)
-        return card
+        return all_at_once(cls, data, check, _misfits)
 
 
 def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -396,6 +384,39 @@ def read_card(path: str | Path) -> CardModel:
     if card.target:
         raise CardError(f"{path.name}: target: only plugins have one.", do="name a family")
     return card
+
+
+def all_at_once(
+    model: type[Model],
+    data: Any,
+    check: ModelWrapValidatorHandler[Model],
+    misfits: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]],
+) -> Model:
+    """Return what ``check`` makes of ``data``, with the faults between its keys told beside those of each key.
+
+    For a validator of mode "wrap": an "after" validator would speak only once every key is right.
+
+    Args:
+        model: The class that is checked.
+        data: What was given.
+        check: The handler of the validator.
+        misfits: Key and fault where parts of ``data`` do not fit together.
+
+    Raises:
+        ValidationError: With all faults of both kinds.
+    """
+    found = [
+        InitErrorDetails(type=PydanticCustomError("misfit", "{text}", {"text": text}), loc=(key,), input=None)
+        for key, text in (misfits(data) if isinstance(data, dict) else ())
+    ]
+    try:
+        made = check(data)
+    except ValidationError as cause:
+        known = cast(list[InitErrorDetails], cause.errors(include_url=False))
+        raise ValidationError.from_exception_data(model.__name__, known + found) from cause
+    if found:
+        raise ValidationError.from_exception_data(model.__name__, found)
+    return made
 
 
 def validated(model: type[Model], data: Any, file: str | Path, error: type[XzooError] = CardError) -> Model:

@@ -12,10 +12,22 @@ __all__ = ["student", "text"]
 
 FIGURES = {"rank-1": "rank1", "rank-5": "rank5", "mAP": "map", "AUC": "auc", "EER": "eer"}
 
+_LIMITS = (
+    "The figures hold for these data and this number of images only; other cameras, distances and people "
+    "have to be measured before use. Not for decisions about a person without human review. "
+    "Embeddings of faces are biometric data."
+)
+
+_FILES = (
+    "",
+    "`recipe.yaml` is the whole recipe, `run.json` has seed and versions, `metrics.jsonl` every step.",
+    "",
+)
+
 
 def text(facts: Mapping[str, Any], before: Report | None, after: Report | None, reload: str) -> str:
     """Return the card as Markdown, with the front matter that the Hub reads."""
-    base, data, adapter = facts["base"], facts["data"], facts["adapter"]
+    base, adapter = facts["base"], facts["adapter"]
     recipe = facts["settings"]["recipe"]
     head = [
         "---",
@@ -32,39 +44,18 @@ def text(facts: Mapping[str, Any], before: Report | None, after: Report | None, 
         f"(weights `{base['sha256'][:16]}`, from {base['source']}), trained by the recipe "
         f"`{recipe['recipe']}`: {recipe['summary']}",
         "",
-        f"Source: {recipe['source'] or 'not reported'}.",
-        "",
-        "```python",
-        "import xzoo",
-        "",
-        f"model = xzoo.create({reload!r})",
-        "```",
-        "",
-        "## Data",
-        "",
-        f"{data['train_images']} images of {data['train_subjects']} subjects, spectra {' '.join(data['spectra'])} "
-        f"(manifest `{data['sha256'][:16]}`). {data['note']} Provenance and consent: not reported.",
-        "",
-        "## Figures",
-        "",
-        *_figures(before, after),
-        "",
-        "## Use",
-        "",
+        *_origin(recipe, reload),
+        *_evidence(facts["data"], before, after),
         f"Licence of the base weights: {base['licence'] or 'not reported'}; an adapter of them inherits its terms. "
-        "The figures hold for these data and this number of images only; other cameras, distances and people "
-        "have to be measured before use. Not for decisions about a person without human review. "
-        "Embeddings of faces are biometric data.",
-        "",
-        "`recipe.yaml` is the whole recipe, `run.json` has seed and versions, `metrics.jsonl` every step.",
-        "",
+        + _LIMITS,
+        *_FILES,
     ]
     return "\n".join([*head, *lines])
 
 
 def student(facts: Mapping[str, Any], before: Report | None, after: Report | None, reload: str) -> str:
     """Return the card of a distilled student as Markdown, with the front matter that the Hub reads."""
-    base, data, recipe = facts["base"], facts["data"], facts["settings"]["recipe"]
+    base, recipe = facts["base"], facts["settings"]["recipe"]
     networks = [f"- `{role}`: tensors `{sha256[:16]}`" for role, sha256 in facts["settings"]["networks"].items()]
     lines = [
         "---",
@@ -76,6 +67,23 @@ def student(facts: Mapping[str, Any], before: Report | None, after: Report | Non
         "",
         f"A `{base['name']}`, trained by the recipe `{recipe['recipe']}`: {recipe['summary']}",
         "",
+        *_origin(recipe, reload),
+        "## Networks that it came from",
+        "",
+        *networks,
+        "",
+        "Their licences bind this student too: not reported here, see their cards (`xzoo show NAME`).",
+        "",
+        *_evidence(facts["data"], before, after),
+        _LIMITS,
+        *_FILES,
+    ]
+    return "\n".join(lines)
+
+
+def _origin(recipe: Mapping[str, Any], reload: str) -> list[str]:
+    """Return the lines that say whose idea the recipe is and how its result is loaded."""
+    return [
         f"Source: {recipe['source'] or 'not reported'}.",
         "",
         "```python",
@@ -84,12 +92,12 @@ def student(facts: Mapping[str, Any], before: Report | None, after: Report | Non
         f"model = xzoo.create({reload!r})",
         "```",
         "",
-        "## Networks that it came from",
-        "",
-        *networks,
-        "",
-        "Their licences bind this student too: not reported here, see their cards (`xzoo show NAME`).",
-        "",
+    ]
+
+
+def _evidence(data: Mapping[str, Any], before: Report | None, after: Report | None) -> list[str]:
+    """Return the lines on data and figures, down to the head of those on use."""
+    return [
         "## Data",
         "",
         f"{data['train_images']} images of {data['train_subjects']} subjects, spectra {' '.join(data['spectra'])} "
@@ -101,14 +109,7 @@ def student(facts: Mapping[str, Any], before: Report | None, after: Report | Non
         "",
         "## Use",
         "",
-        "The figures hold for these data and this number of images only; other cameras, distances and people "
-        "have to be measured before use. Not for decisions about a person without human review. "
-        "Embeddings of faces are biometric data.",
-        "",
-        "`recipe.yaml` is the whole recipe, `run.json` has seed and versions, `metrics.jsonl` every step.",
-        "",
     ]
-    return "\n".join(lines)
 
 
 def _figures(before: Report | None, after: Report | None) -> list[str]:

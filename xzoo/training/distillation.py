@@ -257,7 +257,6 @@ class _Distillation:
         self.done = 0
         self.outcomes: dict[str, Embedder] = {}
         self.images: dict[Any, engine.Images] = {}
-        data = parts.manifest
         self.facts: dict[str, Any] = {
             "name": folder.name,
             "state": "running",
@@ -265,14 +264,7 @@ class _Distillation:
             "base": {"name": _name(made.name), "pretrained": STUDENT, "options": {}},  # until the last stage is known
             "settings": settings,
             "seed": self.seed,
-            "data": {
-                "sha256": data.hash,
-                "train_images": len(parts.train),
-                "train_subjects": len(parts.train.subjects),
-                "spectra": list(parts.train.spectra),
-                "evaluated": parts.evaluated,
-                "note": parts.note,
-            },
+            "data": parts.facts(),
             "before": found["before"] if found else None,
             "after": None,
             "stages": found.get("stages", {}) if found else {},

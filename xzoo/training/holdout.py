@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xzoo import errors
 from xzoo.catalog.names import SPECTRA
@@ -29,6 +29,18 @@ class Parts(NamedTuple):
     def train(self) -> Manifest:
         """The images that are trained on."""
         return self.manifest.select(split=TRAIN)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a run says of its images."""
+        train = self.train
+        return {
+            "sha256": self.manifest.hash,
+            "train_images": len(train),
+            "train_subjects": len(train.subjects),
+            "spectra": list(train.spectra),
+            "evaluated": self.evaluated,
+            "note": self.note,
+        }
 
     def probes(self, source: str) -> list[str]:
         """Return the spectra to compare with ``source``, the one with most images first."""

@@ -66,7 +66,6 @@ class Work:
         self.checkpoint = folder / "checkpoint" / "state.safetensors"
         self.saved = checkpoint.read(self.checkpoint) if found and self.checkpoint.is_file() else None
         self.done = 0
-        data = parts.manifest
         self.facts: dict[str, Any] = {
             "name": folder.name,
             "state": "running",
@@ -75,14 +74,7 @@ class Work:
             "adapter": {},
             "settings": settings,
             "seed": settings["seed"],
-            "data": {
-                "sha256": data.hash,
-                "train_images": len(parts.train),
-                "train_subjects": len(parts.train.subjects),
-                "spectra": list(parts.train.spectra),
-                "evaluated": parts.evaluated,
-                "note": parts.note,
-            },
+            "data": parts.facts(),
             "before": found["before"] if found else None,
             "after": None,
             "picture": "",

@@ -19,7 +19,7 @@ from xzoo.data.people import curves
 from xzoo.data.people.bands import LENS_HEAT
 from xzoo.data.people.cameras import cover, place, pose_grid, relief
 from xzoo.data.people.landmarks import POINTS54, five, landmarks
-from xzoo.data.people.render import CHUNK, cells, check, check_numbers, check_view, shots
+from xzoo.data.people.render import blocks, cells, check, check_numbers, check_view, shots
 from xzoo.data.people.surface import LAYERS, LEFT, SPAN, TOP, Surface, canvas, surface
 from xzoo.data.people.traits import Values, moment, person, session_of
 
@@ -123,13 +123,8 @@ def face_labels(
     device, count = subjects.device, len(subjects)
     subjects, samples = subjects.long(), samples.to(device).long()
     ahead = torch.zeros(count, device=device) if phase is None else phase.to(device)
-    # Blocks of one size, as in ``faces``: no label depends on its batch.
-    chunk = CHUNK if device.type == "cpu" else 1024
-    fill = (0, (-count) % chunk if device.type == "cpu" else 0)
     parts = []
-    for some, which, when in zip(
-        *(torch.split(F.pad(numbers, fill), chunk) for numbers in (subjects, samples, ahead)), strict=True
-    ):
+    for some, which, when in blocks(subjects, samples, ahead):
         who = person(seed, some)
         now = moment(seed, some, which, phase=None if phase is None else when, nuisances=nuisances)
         parts.append(_label(who, now, shots(seed, some, which, spectrum), spectrum, size))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -67,30 +69,25 @@ def faces(
     check_view(distance, bits, phase, nuisances, len(subjects))
     device = torch.device(device) if device is not None else subjects.device
     subjects, samples = subjects.to(device, torch.int64), samples.to(device, torch.int64)
-    count, chunk = len(subjects), CHUNK if device.type == "cpu" else 1024
-    ahead = phase.to(device) if phase is not None else None
-    if device.type == "cpu" and count % chunk:
-        fill = (0, chunk - count % chunk)
-        subjects, samples = F.pad(subjects, fill), F.pad(samples, fill)
-        ahead = F.pad(ahead, fill) if ahead is not None else None
+    if not len(subjects):
+        return torch.empty(0, 3, size, size, dtype=torch.uint8 if bits == 8 else torch.int32, device=device)
+    ahead = torch.zeros(len(subjects), device=device) if phase is None else phase.to(device)
     parts = [
-        _draw(
-            subjects[at : at + chunk],
-            samples[at : at + chunk],
-            spectrum,
-            size,
-            seed,
-            camera,
-            distance,
-            bits,
-            ahead[at : at + chunk] if ahead is not None else None,
-            nuisances,
-        )
-        for at in range(0, len(subjects), chunk)
+        _draw(some, which, spectrum, size, seed, camera, distance, bits, None if phase is None else when, nuisances)
+        for some, which, when in blocks(subjects, samples, ahead)
     ]
-    if parts:
-        return torch.cat(parts)[:count]
-    return torch.empty(0, 3, size, size, dtype=torch.uint8 if bits == 8 else torch.int32, device=device)
+    return torch.cat(parts)[: len(subjects)]
+
+
+def blocks(*numbers: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield vectors of one length in blocks, on a CPU of ``CHUNK`` each, the last one padded with zeros.
+
+    So no row depends on how many others were asked for; the caller drops what was padded.
+    """
+    cpu = numbers[0].device.type == "cpu"
+    chunk = CHUNK if cpu else 1024
+    fill = (0, (-len(numbers[0])) % chunk if cpu else 0)
+    return zip(*(torch.split(F.pad(column, fill), chunk) for column in numbers), strict=True)
 
 
 def _draw(

@@ -174,7 +174,7 @@ def person(seed: int, subjects: Tensor) -> Values:
         {"relief": 3 * 14, "pattern": 4 * _PATTERN, "vessels": 5 * _VESSELS, "marks": 4 * 8, "strands": 24}.items(), 3
     ):
         values[name] = normals(seed, subjects, still, stream, count)
-    values["windows"] = uniforms(seed, subjects, still, 8, 12)
+    values["windows"] = uniforms(seed, subjects, still, 8, 8)
     return values
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self, TypeAlias, cast
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from xzoo import errors
-from xzoo.cards.schema import Closed, Line, Text, load_yaml, validated
+from xzoo.cards.schema import Closed, Line, Text, all_at_once, load_yaml, validated
 
 __all__ = [
     "FIGURES",
@@ -174,18 +173,7 @@ class Protocol(Closed):
     @model_validator(mode="wrap")
     @classmethod
     def _all_at_once(cls, data: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
-        misfits = [
-            InitErrorDetails(type=PydanticCustomError("misfit", "{text}", {"text": text}), loc=(key,), input=None)
-            for key, text in (_misfits(data) if isinstance(data, dict) else ())
-        ]
-        try:
-            made = check(data)
-        except ValidationError as cause:
-            known = cast(list[InitErrorDetails], cause.errors(include_url=False))
-            raise ValidationError.from_exception_data(cls.__name__, known + misfits) from cause
-        if misfits:
-            raise ValidationError.from_exception_data(cls.__name__, misfits)
-        return made
+        return all_at_once(cls, data, check, _misfits)
 
 
 def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -56,6 +56,8 @@ class _LowRes(Embedder):
     """
 
     body: nn.Sequential
+    pool: nn.Module
+    embed_layer: nn.Module
     stages: tuple[int, ...]
 
     def __init__(self, size: int) -> None:
@@ -77,6 +79,23 @@ class _LowRes(Embedder):
             parts = name.split(".")
             found[where[int(parts[1])] if parts[0] == "body" else "head"].append(name)
         return found
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Return the pooled last map ``[B, C]``."""
+        out: Tensor = self.pool(self.body(images)).flatten(1)
+        return out
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return raw embeddings ``[B, D]``."""
+        out: Tensor = self.embed_layer(features)
+        return out
+
+    def forward_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return ``stem`` and ``stage0`` ... as maps, ``pooled`` ``[B, C]`` and ``embedding`` ``[B, D]``."""
+        features = self._maps(images)
+        features["pooled"] = self.pool(features[f"stage{len(self.stages) - 2}"]).flatten(1)
+        features["embedding"] = self.project(features["pooled"])
+        return features
 
     def _maps(self, images: Tensor) -> dict[str, Tensor]:
         """Return the map after the stem and after each stage, by group."""
@@ -116,23 +135,6 @@ class BDStudent(_LowRes):
         self.embed_layer = nn.Linear(width, embedding)
 
     lora_targets = r"body\.\d+\.conv|embed_layer"
-
-    def trunk(self, images: Tensor) -> Tensor:
-        """Return averaged maps ``[B, C]``."""
-        out: Tensor = self.pool(self.body(images)).flatten(1)
-        return out
-
-    def project(self, features: Tensor) -> Tensor:
-        """Return raw embeddings ``[B, D]``."""
-        out: Tensor = self.embed_layer(features)
-        return out
-
-    def forward_features(self, images: Tensor) -> dict[str, Tensor]:
-        """Return ``stem`` and ``stage0`` ... as maps, ``pooled`` ``[B, C]`` and ``embedding`` ``[B, D]``."""
-        features = self._maps(images)
-        features["pooled"] = self.pool(features[f"stage{len(self.stages) - 2}"]).flatten(1)
-        features["embedding"] = self.project(features["pooled"])
-        return features
 
 
 class Bottleneck(nn.Module):
@@ -186,23 +188,6 @@ class MobileFaceNet(_LowRes):
         self.embed_layer = nn.Sequential(
             OrderedDict(fc=nn.Linear(512, embedding, bias=False), norm=nn.BatchNorm1d(embedding))
         )
-
-    def trunk(self, images: Tensor) -> Tensor:
-        """Return the weighted last map ``[B, 512]``."""
-        out: Tensor = self.pool(self.body(images)).flatten(1)
-        return out
-
-    def project(self, features: Tensor) -> Tensor:
-        """Return raw embeddings ``[B, D]``."""
-        out: Tensor = self.embed_layer(features)
-        return out
-
-    def forward_features(self, images: Tensor) -> dict[str, Tensor]:
-        """Return ``stem`` and ``stage0`` ... as maps, ``pooled`` ``[B, 512]`` and ``embedding`` ``[B, D]``."""
-        features = self._maps(images)
-        features["pooled"] = self.pool(features[f"stage{len(self.stages) - 2}"]).flatten(1)
-        features["embedding"] = self.project(features["pooled"])
-        return features
 
 
 def build(options: Options) -> BDStudent | MobileFaceNet:
