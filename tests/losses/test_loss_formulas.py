@@ -304,6 +304,13 @@ def infonce_(s: Tensor, t: Tensor) -> Tensor:
     return mean(mean(pick(a, b, i, same[i], list(range(6)), 0.5) for i in range(6)) for a, b in ways)
 
 
+@formula(E, T, given={"labels": UNEVEN}, teacher_learns=True, margin=0.1, positive=0.3)
+def contrastive_cosine_all_(s: Tensor, t: Tensor) -> Tensor:
+    pairs = [(i, j, unit(s[i]) @ unit(t[j])) for i in range(6) for j in range(6)]
+    pulled = mean(1 - c for i, j, c in pairs if UNEVEN[i] == UNEVEN[j])
+    return 0.3 * pulled + 0.7 * mean((c - 0.1).clamp(min=0) for i, j, c in pairs if UNEVEN[i] != UNEVEN[j])
+
+
 @formula(E, T, teacher_learns=True, temperature=0.5)
 def infonce_x_(s: Tensor, t: Tensor) -> Tensor:
     return mean(mean(pick(a, b, i, [i], list(range(6)), 0.5) for i in range(6)) for a, b in ((t, s), (s, t)))

@@ -97,6 +97,7 @@ LOSSES = {
     "gkd_qsd": _in("gkd", inputs="tokens", code="GkdQsd", learns=True, takes=("masked",)),
     # by contrast
     "contrastive_cosine": _in("contrastive", "match"),
+    "contrastive_cosine_all": _in("contrastive", "subject"),
     "infonce": _in("contrastive", "subject"),
     "infonce_x": _in("contrastive"),
     "bicross_nce": _in("contrastive"),

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from xzoo.losses.metric import together
 
-__all__ = ["bicross_nce", "contrastive_cosine", "infonce", "infonce_x", "ntxent", "supcon"]
+__all__ = ["bicross_nce", "contrastive_cosine", "contrastive_cosine_all", "infonce", "infonce_x", "ntxent", "supcon"]
 
 
 def contrastive_cosine(source: Tensor, target: Tensor, *, labels: Tensor, margin: float = 0.0) -> Tensor:
@@ -26,6 +26,38 @@ def contrastive_cosine(source: Tensor, target: Tensor, *, labels: Tensor, margin
         margin: Cosine that a pair of different subjects may keep.
     """
     return F.cosine_embedding_loss(source, target, 2 * labels.to(source.dtype) - 1, margin=margin)
+
+
+def contrastive_cosine_all(
+    source: Tensor,
+    target: Tensor,
+    *,
+    labels: Tensor,
+    target_labels: Tensor | None = None,
+    margin: float = 0.0,
+    positive: float = 0.5,
+) -> Tensor:
+    """Align all pairs across a batch by their cosine.
+
+    ``positive * mean over same (1 - c_ij) + (1 - positive) * mean over others max(0, c_ij - margin)`` with
+    ``c_ij = cos(source_i, target_j)``: what ``contrastive_cosine`` is on average over labelled pairs of which the share
+    ``positive`` shows one subject. All cross pairs with a mask of subjects are how the institute of xEdgeFace's authors
+    draws pairs in a later release (there by Euclidean distance); the balance of the two means is this project's.
+
+    Args:
+        source: ``[N, D]``, any length; only directions count.
+        target: ``[M, D]``.
+        labels: ``[N]``, the subject of each source row; equal numbers are partners.
+        target_labels: ``[M]``; the same as ``labels`` if not given.
+        margin: Cosine that a pair of different subjects may keep.
+        positive: Share that pairs of one subject have in the sum, 0 to 1.
+    """
+    others = labels if target_labels is None else target_labels
+    same = labels[:, None] == others[None, :]
+    cosines = F.normalize(source, dim=1) @ F.normalize(target, dim=1).T
+    pulled = (1 - cosines).masked_fill(~same, 0).sum() / same.sum().clamp(min=1)
+    pushed = (cosines - margin).clamp(min=0).masked_fill(same, 0).sum() / (~same).sum().clamp(min=1)
+    return positive * pulled + (1 - positive) * pushed
 
 
 def infonce(
