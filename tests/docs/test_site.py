@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -24,8 +26,38 @@ def test_every_card_has_a_page_and_a_row(tmp_path):
     assert BUILD(tmp_path / "zoo") == len(built_in()) >= 13
     index = (tmp_path / "zoo" / "index.md").read_text(encoding="utf-8")
     for name in built_in():
-        assert f"]({name}.md)" in index
+        assert f'<a href="{name}/index.html">' in index
         assert (tmp_path / "zoo" / f"{name}.md").read_text(encoding="utf-8").startswith(f"# {name}\n")
+
+
+def test_the_gallery_is_whole_without_a_script_and_says_the_same_to_programs(tmp_path):
+    BUILD(tmp_path / "zoo")
+    index = (tmp_path / "zoo" / "index.md").read_text(encoding="utf-8")
+    body = index.partition("<tbody>")[2].partition("</tbody>")[0]
+    shown = re.findall(r'<tr data-id="([^"]+)">(.*?)</tr>', body)
+    rows = json.loads((tmp_path / "zoo" / "zoo.json").read_text(encoding="utf-8"))["rows"]
+    assert [name for name, _ in shown] == [row["id"] for row in rows]
+    assert len(rows) >= 31
+    assert all(line.count("<td") == 14 for _, line in shown)
+    embedded = json.loads(re.search(r'id="zoo-data">(.*?)</script>', index)[1])
+    assert [row["id"] for row in embedded["rows"]] == [row["id"] for row in rows]
+    assert "http" not in index.replace("http-equiv", "")
+
+
+def test_a_latency_is_shown_with_machine_and_threads_or_as_not_reported(tmp_path):
+    BUILD(tmp_path / "zoo", tmp_path / "none.json")
+    assert "CPU latency: not reported." in (tmp_path / "zoo" / "index.md").read_text(encoding="utf-8")
+    entry = {"edgeface_xxs": {"latency_ms": 12.34}}
+    measured = {"machine": "a test's machine", "threads": 1, "torch": "2", "entries": entry}
+    (tmp_path / "some.json").write_text(json.dumps(measured))
+    BUILD(tmp_path / "zoo", tmp_path / "some.json")
+    index = (tmp_path / "zoo" / "index.md").read_text(encoding="utf-8")
+    assert "12.3 ms" in index
+    assert "1 thread, a test&#x27;s machine" in index
+    card = (tmp_path / "zoo" / "edgeface_xxs.md").read_text(encoding="utf-8")
+    assert "| CPU latency | 12.3 ms for one image, 1 thread, a test's machine |" in card
+    other = (tmp_path / "zoo" / "edgeface_xs.md").read_text(encoding="utf-8")
+    assert "| CPU latency | not reported |" in other
 
 
 def test_pages_of_cards_that_are_gone_go_too(tmp_path):

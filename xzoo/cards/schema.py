@@ -135,6 +135,10 @@ Sha256 = Annotated[Text, Field(pattern=r"^[0-9a-f]{64}$")]
 Revision = Annotated[Text, Field(pattern=r"^[0-9a-f]{40}$")]
 Spectrum = Literal["VIS", "NIR", "SWIR", "MWIR", "LWIR"]
 Count = Annotated[int, Field(ge=0)]
+Fidelity = Literal["own", "abstract-level", "reimplementation", "converted", "reproduced"]
+"""How near code and figures are to the paper: ``own`` follows none; ``abstract-level`` knows its abstract alone;
+``reimplementation`` follows its text, with numbers of ours where it gives none; ``converted`` runs the authors' own
+weights; ``reproduced`` had their figures come out again."""
 Scalar = bool | int | float | str
 
 
@@ -236,6 +240,7 @@ class Result(Closed):
     std: Annotated[float, Field(ge=0)] | None = None
     ci95: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     counts: dict[str, Count] | None = None
+    group: Line | None = None  # the people it holds for, "women, by their own word"; None is everybody
     evidence: Text | None = None
     notes: Text = ""
 
@@ -246,11 +251,22 @@ class Result(Closed):
         return self
 
 
+class Ancestor(Closed):
+    """One link of the chain behind the weights: what they were learnt from, beside the training data."""
+
+    role: Literal["start", "teacher", "student", "recipe", "script", "adapter", "base"]
+    name: Line
+    sha256: Sha256 | None = None
+    tags: list[Identifier] | None = None
+    notes: Text = ""
+
+
 class Use(Closed):
     """What it is for, and what not."""
 
     intended: Line
     not_for: list[Line]
+    known_failures: list[Line] | None = None
     human_review: Text | None = None
 
 
@@ -288,7 +304,9 @@ class CardModel(Closed):
     input: Input | None = None
     output: Output | None = None
     size: Size | None = None
+    fidelity: Fidelity | None = None
     training_data: list[TrainingData] | None = None
+    provenance: list[Ancestor] | None = None
     results: list[Result] | None = None
     use: Use
     people: People | None = None
@@ -328,7 +346,8 @@ def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if status in ("deprecated", "withdrawn") and "reason" not in data:
         yield "reason", f"missing, status is {status}"
     named = [("results", row.get("tag")) for row in _tables(data, "results")]
-    named += [("training_data", tag) for row in _tables(data, "training_data") for tag in row.get("tags") or ()]
+    for key in ("training_data", "provenance"):
+        named += [(key, tag) for row in _tables(data, key) for tag in row.get("tags") or ()]
     for key, tag in dict.fromkeys(named):
         if tag is not None and tag not in tags:
             yield key, f"{tag!r} is no tag of this card{_close(nearest(str(tag), tags))}"

@@ -8,7 +8,7 @@ from typing import Any
 from xzoo.catalog.entries import Card, Tag
 from xzoo.catalog.licences import licence_class
 
-__all__ = ["NOT_REPORTED", "data_line", "describe", "human_bytes", "result_line"]
+__all__ = ["NOT_REPORTED", "data_line", "describe", "figure_text", "human_bytes", "result_line"]
 
 WIDTH = 112
 
@@ -134,7 +134,7 @@ def _results(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     groups: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
         label = f".{row['tag']}" if row.get("tag") else "all"
-        groups.setdefault((label, row["source"], row["protocol"], _counts(row)), []).append(_figure(row))
+        groups.setdefault((label, row["source"], row["protocol"], _counts(row)), []).append(figure_text(row))
     return [
         f"{label} ({source})  {protocol}: {', '.join(figures)}{counts}"
         for (label, source, protocol, counts), figures in groups.items()
@@ -143,10 +143,11 @@ def _results(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def result_line(row: Mapping[str, Any]) -> str:
     """Return one row of ``results`` as a line, with its spread and its counts."""
-    return f"{row['protocol']} {_figure(row)}{_counts(row)}"
+    return f"{row['protocol']} {figure_text(row)}{_counts(row)}"
 
 
-def _figure(row: Mapping[str, Any]) -> str:
+def figure_text(row: Mapping[str, Any]) -> str:
+    """Return metric and value of a result, with its spread or interval."""
     value = f"{row['value']:g}{row.get('unit', '')}"
     if "std" in row:
         value += f" ±{row['std']:g}"
