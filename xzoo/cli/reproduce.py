@@ -2,85 +2,127 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from xzoo.cli.shared import as_json, batch, emit, table, weights
+
+if TYPE_CHECKING:
+    from xzoo.training.reproduce import Row
 
 __all__ = ["command"]
 
 
 @click.command("reproduce", short_help="Run a published table again, beside its figures.")
 @click.argument("method", type=click.Choice(["xedgeface"]))
-@click.option("--table", "which", type=click.Choice(["ablation"]), default="ablation", show_default=True)
+@click.option(
+    "--table",
+    "which",
+    type=click.Choice(["ablation", "objectives"]),
+    default="ablation",
+    show_default=True,
+    help="ablation: what trains, and how strongly VIS is held. objectives: recipes for the same task.",
+)
 @click.option("--data", metavar="MANIFEST", help="A csv, a parquet or a folder. Default: generated people.")
-@click.option("--model", default="edgeface_xxs", show_default=True, help="A network of the EdgeFace family.")
+@click.option("--model", help="A network of the EdgeFace family. Default: edgeface_xxs; without data, hybrid_fr.")
 @click.option("--pretrained", metavar="WHAT", help="A tag, a file, or 'no' for random weights.")
 @click.option("--preset", "presets", multiple=True, metavar="GROUPS", help="Only this trainable set (repeat).")
-@click.option("--weight", "lambdas", multiple=True, type=click.FloatRange(min=0), help="Only this weight (repeat).")
+@click.option("--weight", "lambdas", multiple=True, type=click.FloatRange(min=0), help="Only this λ (repeat).")
+@click.option("--recipe", "names", multiple=True, metavar="NAME", help="Only this recipe of objectives (repeat).")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each cell.")
 @click.option("--steps", type=click.IntRange(min=1), help="In place of the recipe's.")
 @batch
 @click.option("--people", type=click.IntRange(min=8), default=64, show_default=True, help="Where people are generated.")
-@click.option("--output", type=click.Path(file_okay=False), default="runs/xedgeface-ablation", show_default=True)
+@click.option("--output", type=click.Path(file_okay=False), help="Gone on with. Default: runs/METHOD-TABLE.")
 @as_json
 def command(
     method: str,
     which: str,
     data: str | None,
-    model: str,
+    model: str | None,
     pretrained: str | None,
     presets: tuple[str, ...],
     lambdas: tuple[float, ...],
+    names: tuple[str, ...],
     seeds: int,
     steps: int | None,
     batch: int | None,
     people: int,
-    output: str,
+    output: str | None,
     as_json: bool,
 ) -> None:
-    """Run the sweep of METHOD and print published figures beside ours."""
+    """Run a table of METHOD and print published figures beside ours."""
     from xzoo.training import reproduce
 
     asked = weights(pretrained)
+    chosen: dict[str, Any] = {"presets": presets, "weights": lambdas} if which == "ablation" else {"names": names}
+    for option, given, table_of in (
+        ("--preset", presets, "ablation"),
+        ("--weight", lambdas, "ablation"),
+        ("--recipe", names, "objectives"),
+    ):
+        if given and which != table_of:
+            raise click.UsageError(f"{option} belongs to --table {table_of}.")
 
-    def report(row: reproduce.Row) -> None:
-        click.echo(f"{row.groups} λ={row.weight:g} seed {row.seed}: rank-1 {row.rank1:.1f}", err=True)
+    def report(row: Row) -> None:
+        trained = "as it came" if row.recipe == "-" else f"{row.recipe} {row.groups} λ={row.weight:g} seed {row.seed}"
+        click.echo(f"{trained}: rank-1 {row.rank1:.1f}, VIS {row.vis_rank1:.1f}", err=True)
 
     found = reproduce.TABLES[method][which](
         data,
         model=model,
         pretrained=True if asked is None else asked,
-        output=output,
-        presets=presets or tuple(reproduce.PRESETS),
-        weights=lambdas or (0.0, 0.5, 1.0),
+        output=output or f"runs/{method}-{which}",
         seeds=range(seeds),
         steps=steps,
         batch=batch,
         people=people,
         report=report,
+        **{key: value for key, value in chosen.items() if value},
     )
-    rows = reproduce.means(found)
     where = "generated people, who show that the method works and nothing of its rates" if data is None else data
-    cells = [
-        (row.groups, f"{row.weight:g}", str(row.parameters), *(f"{value:.2f}" for value in row[4:])) for row in rows
-    ]
-    theirs = [
-        (name, *(f"{figures[key]:.2f}" if key in figures else "-" for key in ("rank1", "auc", "eer")))
-        for name, figures in reproduce.PUBLISHED.items()
-    ]
+    said = reproduce.claims(found.rows) if which == "ablation" else []
     text = [
-        f"ours: {model} on {where}; {seeds} run{'s' * (seeds > 1)} of each cell, in percent",
+        f"ours: {found.model} on {where}; {seeds} run{'s' * (seeds > 1)} of each cell, in percent",
+        str(found.sides),
         "",
-        table(("trains", "λ", "parameters", "rank-1", "AUC", "EER", "VIS rank-1"), cells),
+        _ours(reproduce.means(found.rows), which),
         "",
+        *(f"{claim.text}: {'yes' if claim.holds else 'NOT HERE'} ({claim.figures})" for claim in said),
+        *([""] if said else []),
         "published: MCXFace, VIS gallery, thermal probes, in percent (George, Unal and Marcel, 2026); other data and,",
         "but for the base, an unnamed network: not to be compared row by row. xEdgeFace's own ablation was not found.",
         "",
-        table(("method", "rank-1", "AUC", "EER"), theirs),
+        _theirs(reproduce.PUBLISHED),
     ]
     facts = {
-        "data": "generated people" if data is None else data,
-        "rows": [row._asdict() for row in found],
+        "model": found.model,
+        "data": found.data,
+        "sides": found.sides._asdict(),
+        "rows": [row._asdict() for row in found.rows],
+        "claims": [claim._asdict() for claim in said],
         "published": reproduce.PUBLISHED,
     }
     emit(facts, as_json=as_json, text="\n".join(text))
+
+
+def _ours(rows: list[Row], which: str) -> str:
+    first = ("trains", "λ") if which == "ablation" else ("recipe", "trains")
+    cells = [
+        (
+            *((row.groups, f"{row.weight:g}") if which == "ablation" else (row.recipe, row.groups)),
+            str(row.parameters),
+            *(f"{value:.2f}" for value in row[5:]),
+        )
+        for row in rows
+    ]
+    return table((*first, "parameters", "rank-1", "AUC", "EER", "VIS rank-1"), cells)
+
+
+def _theirs(published: dict[str, dict[str, float]]) -> str:
+    cells = [
+        (name, *(f"{figures[key]:.2f}" if key in figures else "-" for key in ("rank1", "auc", "eer")))
+        for name, figures in published.items()
+    ]
+    return table(("method", "rank-1", "AUC", "EER"), cells)
