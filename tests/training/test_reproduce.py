@@ -19,11 +19,11 @@ def row(groups: str, weight: float, *figures: float, seed: int = 0) -> Row:
 
 
 def test_means_are_taken_over_the_seeds_of_each_cell() -> None:
-    rows = [row("ln", 1.0, 50.0 + seed, 60.0, 30.0 - seed, 90.0, seed=seed) for seed in (0, 2)]
-    rows.append(row("ln", 0.0, 1.0, 2.0, 3.0, 4.0))
+    rows = [row("ln", 1.0, 50.0 + seed, 60.0, 30.0 - seed, 90.0, 92.0, seed=seed) for seed in (0, 2)]
+    rows.append(row("ln", 0.0, 1.0, 2.0, 3.0, 4.0, 5.0))
     assert means(rows) == [
-        row("ln", 1.0, 51.0, 60.0, 29.0, 90.0, seed=2),
-        row("ln", 0.0, 1.0, 2.0, 3.0, 4.0, seed=1),
+        row("ln", 1.0, 51.0, 60.0, 29.0, 90.0, 92.0, seed=2),
+        row("ln", 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, seed=1),
     ]
 
 
@@ -45,8 +45,8 @@ def test_published_figures_are_those_of_the_paper_and_the_presets_those_of_its_p
 def test_claims_are_read_from_the_largest_preset(
     held: tuple[float, float], loose: tuple[float, float], said: list[bool]
 ) -> None:
-    rows = [row("-", 0.0, 11.0, 60.0, 40.0, 94.4), row("ln", 0.0, 0, 0, 0, 0), row("ln", 1.0, 99, 99, 0, 99)]
-    rows += [row("ln+st", weight, r, 50.0, 50.0, vis) for weight, (r, vis) in ((0.0, loose), (1.0, held))]
+    rows = [row("-", 0.0, 11, 60, 40, 94.4, 100), row("ln", 0.0, 0, 0, 0, 0, 0), row("ln", 1.0, 99, 99, 0, 99, 99)]
+    rows += [row("ln+st", weight, r, 50.0, 50.0, vis, 90.0) for weight, (r, vis) in ((0.0, loose), (1.0, held))]
     found = claims(rows)
     assert [claim.holds for claim in found] == said
     assert f"{held[0]:.1f}" in found[0].figures and f"{loose[1]:.1f}" in found[1].figures
@@ -73,12 +73,15 @@ def toy_options(toy: Embedder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def test_a_sweep_leaves_a_run_for_each_cell_and_goes_on_where_it_stopped(people: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"pretrained": False, "output": tmp_path / "sweep", "weights": (1.0,), "batch": 2}
+    options: dict[str, Any] = {"model": "hybrid_fr", "pretrained": False, "output": tmp_path / "sweep", "batch": 2}
+    options["weights"] = (1.0,)
     first = ablation(people, presets=("ln",), steps=1, **options)
     stamp = (tmp_path / "sweep" / "ln-1-0" / "adapter").stat().st_mtime_ns
     assert [(row.recipe, row.groups) for row in first.rows] == [("-", "-"), ("xedgeface", "ln")]
     assert (first.rows[1].parameters, first.rows[1].weight) == (3328, 1.0)
-    assert all(0 <= figure <= 100 for row in first.rows for figure in row[5:])
+    assert all(0 <= figure <= 100 for row in first.rows for figure in row[5:9])
+    assert first.rows[0].kept == pytest.approx(100, abs=1e-3)
+    assert 50 < first.rows[1].kept < 99.9999
     assert first.sides == Sides("VIS", "LWIR", "VIS", False)
     with pytest.raises(errors.RunError, match="begun with other settings"):
         ablation(people, presets=("ln",), steps=2, **options)
