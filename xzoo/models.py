@@ -36,7 +36,8 @@ def create(
     """Create a model by name, exactly as its card says.
 
     Args:
-        name: ``[namespace/]name[.tag]`` of a catalogue entry, or a run folder.
+        name: ``[namespace/]name[.tag]`` of a catalogue entry, a run folder, or
+            ``hf-hub:org/repo[@revision]`` of something that ``xzoo publish`` sent.
         pretrained: ``True`` for the tag in the name or else the card's default;
             a tag; a file or folder; ``hf-hub:org/repo[@revision][/file]``.
             ``False`` leaves the weights random.
@@ -68,6 +69,10 @@ def create(
         from xzoo.training.run import load_run
 
         return load_run(Path(name), pretrained, adapter, device, dtype, allow_licences, options)
+    if isinstance(name, str) and name.startswith("hf-hub:"):
+        from xzoo import publishing
+
+        return publishing.load(name, pretrained, adapter, device, dtype, allow_licences, options)
     card, named = catalog.resolve(name)
     if card.kind != "backbone":
         raise errors.OptionError(

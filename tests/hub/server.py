@@ -6,6 +6,7 @@ host (the CDN) and carries the metadata in its headers.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -41,6 +42,8 @@ class Hub:
     requests: list[tuple[str, str]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
+    large: dict[str, bytes] = field(default_factory=dict)  # what was uploaded as a large file, by its SHA-256
+    tokens: set[str] = field(default_factory=set)  # those that may write
 
     @property
     def endpoint(self) -> str:
@@ -85,6 +88,73 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._take("POST")
+
+    def do_PUT(self) -> None:
+        self._take("PUT")
+
+    def _take(self, method: str) -> None:
+        """Answer what ``create_repo`` and ``create_commit`` ask: small files in the commit, large ones before it."""
+        sent = self._body()
+        self.hub.requests.append((method, self.path))
+        fault = self.hub.next_fault(method)
+        if fault.status:
+            return self._send(fault.status, fault.headers, b'{"error": "as told"}')
+        path = unquote(self.path)
+        if path.startswith("/upload/"):  # the address that was handed out stands for the right to use it
+            self.hub.large[path.removeprefix("/upload/")] = sent
+            return self._send(200, {})
+        if self.headers.get("Authorization", "").removeprefix("Bearer ") not in self.hub.tokens:
+            return self._send(401, {}, b'{"error": "who are you?"}')
+        if path == "/api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        if path == "/api/repos/create":
+            asked = json.loads(sent)
+            repo = f"{asked['organization']}/{asked['name']}"
+            self.hub.repos.setdefault(repo, {})
+            self.hub.refs.setdefault(repo, {})
+            return self._json({"url": f"{self.hub.endpoint}/{repo}"})
+        if path.endswith("/info/lfs/objects/batch"):
+            wanted = json.loads(sent)["objects"]
+            put = [
+                {**one, "actions": {"upload": {"href": f"{self.hub.endpoint}/upload/{one['oid']}"}}} for one in wanted
+            ]
+            return self._json({"transfer": "basic", "objects": put})
+        repo, _, what = path.removeprefix("/api/models/").rpartition("/main")[0].rpartition("/")
+        if what == "preupload":
+            names = [(one["path"], one["path"].endswith(".safetensors")) for one in json.loads(sent)["files"]]
+            modes = [{"path": n, "uploadMode": "lfs" if big else "regular", "shouldIgnore": False} for n, big in names]
+            return self._json({"files": modes})
+        if what == "commit":
+            return self._commit(repo, [json.loads(line) for line in sent.splitlines()])
+        return self._send(404, {})
+
+    def _commit(self, repo: str, lines: list[dict[str, dict[str, str]]]) -> None:
+        before = self.hub.repos[repo].get(self.hub.refs[repo].get("main", ""), {})
+        files = dict(before)
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":  # type: ignore[comparison-overlap]
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":  # type: ignore[comparison-overlap]
+                files[value["path"]] = self.hub.large[value["oid"]]
+        commit = self.hub.push(repo, files)
+        self._json({"commitUrl": f"{self.hub.endpoint}/{repo}/commit/{commit}", "commitOid": commit})
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        sent = b""
+        while size := int(self.rfile.readline(), 16):
+            sent += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return sent
+
+    def _json(self, data: object) -> None:
+        self._send(200, {"Content-Type": "application/json"}, json.dumps(data).encode())
 
     def log_message(self, *args: object) -> None:
         """Keep the test output clean."""

@@ -133,10 +133,18 @@ def _points(given: Mapping[str, Any], left: float, top: float, wide: float, tall
     )
 
 
-def snippets(card: Card) -> dict[str, str]:
-    """Return what can be pasted: Python, a command line, and BibTeX."""
+def snippets(card: Card, source: str | None = None) -> dict[str, str]:
+    """Return what can be pasted: Python, a command line, and BibTeX.
+
+    Args:
+        card: The card.
+        source: ``hf-hub:org/repo`` that the network is loaded from; the catalogue when None.
+    """
     name = card.name
-    if card.kind == "adapter":
+    if source:
+        python = f'import xzoo\n\nmodel = xzoo.create("{source}")'
+        shell = f"xzoo embed {source} --data faces.csv --output faces.npz"
+    elif card.kind == "adapter":
         python = (
             'import xzoo\n\nmodel = xzoo.create("hybrid_fr_t2v", pretrained=True)\n'
             f'adapter = xzoo.adapters.add(model, "{name}", spectrum="LWIR")'

@@ -20,7 +20,7 @@ from xzoo.catalog.licences import licence_class
 __all__ = ["front_matter", "hub_front_matter", "hub_readme", "page"]
 
 
-def page(card: Card, *, rich: bool = False, timing: Mapping[str, Any] | None = None) -> str:
+def page(card: Card, *, rich: bool = False, timing: Mapping[str, Any] | None = None, source: str | None = None) -> str:
     """Return the page of a card, as Markdown.
 
     Args:
@@ -28,9 +28,10 @@ def page(card: Card, *, rich: bool = False, timing: Mapping[str, Any] | None = N
         rich: For the documentation: with copy buttons, the input contract drawn and the chain of provenance as boxes.
             Otherwise plain Markdown, which is what the Hub shows.
         timing: What ``benchmarks/latency.py`` found for it, with ``threads`` and ``machine``.
+        source: Where the examples load it from, ``hf-hub:org/repo``; the catalogue when None.
     """
     title, prose = _split(card)
-    parts = [f"# {title}", card.summary, _withdrawn(card), "## Use it", _examples(card, rich), "## Facts"]
+    parts = [f"# {title}", card.summary, _withdrawn(card), "## Use it", _examples(card, rich, source), "## Facts"]
     parts += [_facts(card, timing)]
     if card.kind == "backbone":
         parts += [contract_svg(card) if rich else "", "## Weights", _weights(card)]
@@ -54,15 +55,15 @@ def page(card: Card, *, rich: bool = False, timing: Mapping[str, Any] | None = N
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _examples(card: Card, rich: bool) -> str:
+def _examples(card: Card, rich: bool, source: str | None) -> str:
     """Return Python, command line and BibTeX, each as it can be pasted."""
     languages = {"Python": "python", "command line": "bash", "BibTeX": "bibtex"}
     if not rich:
-        return "\n\n".join(f"```{languages[title]}\n{text}\n```" for title, text in snippets(card).items())
+        return "\n\n".join(f"```{languages[title]}\n{text}\n```" for title, text in snippets(card, source).items())
     return "\n\n".join(
         f'<figure class="zoo-copy no-copy"><figcaption>{title}</figcaption>'
         f"<pre><code>{escape(text)}</code></pre></figure>"
-        for title, text in snippets(card).items()
+        for title, text in snippets(card, source).items()
     )
 
 
@@ -212,9 +213,15 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells)
 
 
-def hub_readme(card: Card, tag: str | None = None) -> str:
-    """Return the README of a Hub repository that holds one tag of a card: front matter and page."""
-    return f"---\n{hub_front_matter(card, tag)}---\n\n{page(card)}"
+def hub_readme(card: Card, tag: str | None = None, source: str | None = None) -> str:
+    """Return the README of a Hub repository that holds one tag of a card: front matter and page.
+
+    Args:
+        card: The card.
+        tag: The weights that the repository holds; None means the default.
+        source: ``hf-hub:org/repo``, for the examples to load it from there.
+    """
+    return f"---\n{hub_front_matter(card, tag)}---\n\n{page(card, source=source)}"
 
 
 PIPELINES = {"face-landmarks": "keypoint-detection", "landmarks": "keypoint-detection"}

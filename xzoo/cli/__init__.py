@@ -29,6 +29,7 @@ VERBS = (
     "evaluate",
     "embed",
     "bench",
+    "publish",
     "data",
     "plugins",
     "plugin",

@@ -15,7 +15,7 @@ from xzoo.hub.licences import check_licence, refuse_licence
 if TYPE_CHECKING:
     from xzoo.catalog.entries import Card, Tag
 
-__all__ = ["HubSource", "Weights", "fetch", "installed_path", "locate"]
+__all__ = ["HubSource", "Weights", "fetch", "fetch_part", "installed_path", "locate"]
 
 HUB = "hf-hub:"
 FOREIGN_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
@@ -122,6 +122,24 @@ def locate(pretrained: str | Path, *, allow_licences: str | Iterable[str] | None
         return _from_hub(text, _hub_command(source), None)
     path = _local(as_path(text, "pretrained"))
     return Weights(path, None, str(path), None, _is_foreign(path))
+
+
+def fetch_part(repo: HubSource, file: str, *, sha256: str | None = None) -> Weights:
+    """Return one file of a repository that names a revision or stays where its first use was locked.
+
+    Args:
+        repo: A source without a file.
+        file: The file's name in the repository.
+        sha256: What its hash must be.
+
+    Raises:
+        OptionError: ``file`` does not stay in the repository.
+        HashMismatch, Offline, NotFound, HubError, DiskFull: As in :func:`fetch`.
+    """
+    source = HubSource.parse(str(repo._replace(file=file)))
+    known = re.fullmatch(r"[0-9a-f]{40}", source.revision or "")
+    revision = source.revision if sha256 and known else None
+    return _from_hub(str(source), _hub_command(source), None, revision=revision, sha256=sha256)
 
 
 def installed_path(source: str) -> Path:
