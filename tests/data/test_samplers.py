@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xzoo.data.manifest import Manifest, Row
-from xzoo.data.samplers import BalancedSampler, Batch, PairSampler
+from xzoo.data.samplers import BalancedSampler, Batch, ImageSampler, PairSampler
 from xzoo.errors import DataError, OptionError, RunError
 
 
@@ -210,3 +210,16 @@ def test_settings_that_cannot_be_meant_are_refused(kind: str, change: dict[str, 
 def test_a_step_before_the_first_is_refused() -> None:
     with pytest.raises(OptionError, match="step"):
         SAMPLERS["pairs"]().batch(-1)
+
+
+def test_images_of_a_subject_follow_one_another_where_that_is_asked() -> None:
+    rows = tuple(Row(f"{index}.png", f"s{index % 6}", "VIS") for index in range(6 * 5))
+    manifest = Manifest(rows, Path())
+    sampler = ImageSampler(manifest, batch=30, per_subject=2, seed=3)
+    batch = sampler.next_batch()
+    assert sorted(batch.source.tolist()) == list(range(30))
+    runs = np.diff(np.flatnonzero(np.diff(batch.source_subject, prepend=-1, append=-1) != 0))
+    assert (runs >= 2).sum() >= 10  # twelve pairs, and a single one of each subject
+    assert not np.array_equal(batch.source, sampler.next_batch().source)
+    plain, one = (ImageSampler(manifest, batch=30, seed=3, **more).next_batch() for more in ({}, {"per_subject": 1}))
+    assert plain.source.tolist() == one.source.tolist()

@@ -27,7 +27,10 @@ SHAPES["points"] = (8, 6, 3)
 REQUIRED: dict[str, dict[str, Any]] = {
     "crd": {"num_samples": 20},
     "wcord_global": {"num_samples": 20},
-    **{name: {"classes": 5} for name in ("prototypes", "proto_ssl", "arcface", "cosface", "adaface", "subcentre")},
+    **{
+        name: {"classes": 5}
+        for name in ("prototypes", "proto_ssl", "arcface", "cosface", "adaface", "subcentre", "softmax")
+    },
 }
 
 

@@ -49,7 +49,7 @@ def recipe(name: str) -> dict[str, Any]:
     module = MODULE.get(entry.inputs, "")
     second = "student.target" if entry.labels in ("match", "subject") else f"teacher.source{module}"
     on = [f"student.source{module}", second]
-    if name in ("arcface", "cosface", "adaface", "subcentre", "ce"):
+    if name in ("arcface", "cosface", "adaface", "subcentre", "softmax", "ce"):
         on = on[:1]
     if name in ("deen_cpm",):
         on = ["student.both"]

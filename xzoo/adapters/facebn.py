@@ -45,11 +45,11 @@ class FaceBNOptions:
     """How statistics of new faces replace those of training.
 
     Attributes:
-        mode: ``prior_count`` merges all batches and weights them ``N / (N + prior)`` against training's, ``N`` faces seen
-            (training as a prior: Schneider et al., arXiv 2006.16971). ``alpha`` mixes the share ``share`` of the current
-            batch alone (alpha-BN, arXiv 2110.04065). ``bayes`` the same with the unbiased variance (``bethgelab/robustness``,
-            its ``prior`` is ``1 - share``). ``ema`` follows the batches by ``rho``. ``adabn`` takes what all batches say and
-            nothing of training (AdaBN, arXiv 1603.04779).
+        mode: ``prior_count`` merges all batches and weights them ``N / (N + prior)`` against training's, ``N`` faces
+            seen (training as a prior: Schneider et al., arXiv 2006.16971). ``alpha`` mixes the share ``share`` of the
+            current batch alone (alpha-BN, arXiv 2110.04065). ``bayes`` the same with the unbiased variance
+            (``bethgelab/robustness``, its ``prior`` is ``1 - share``). ``ema`` follows the batches by ``rho``.
+            ``adabn`` takes what all batches say and nothing of training (AdaBN, arXiv 1603.04779).
         collect: ``batch`` takes one pass, in which each layer already normalises by its mixture with the batch.
             ``sequential`` takes a pass for each layer above adapted ones, and does not depend on the order of faces.
         prior: Faces that training's statistics count for, in ``prior_count``.

@@ -176,6 +176,8 @@ class Degradation:
 
     name: ClassVar[str]
     source: ClassVar[str]
+    draws: ClassVar[bool] = False
+    """Whether two looks at one image may differ."""
 
     def __call__(self, pixels: Tensor, random: torch.Generator | None = None) -> Tensor:
         """Return degraded copies, on the same device.
@@ -271,6 +273,7 @@ class RandomKernels(Degradation):
 
     sizes: tuple[int, ...] = (14, 28, 56, 112)
     name: ClassVar[str] = "rand5_r_up"
+    draws: ClassVar[bool] = True
     source: ClassVar[str] = "F-SKD, training loader; kernels of OpenCV"
 
     def __post_init__(self) -> None:
@@ -298,6 +301,7 @@ class RandomRatio(Degradation):
     low: float = 0.2
     probability: float = 0.2
     name: ClassVar[str] = "adaface_lowres"
+    draws: ClassVar[bool] = True
     source: ClassVar[str] = "AdaFace, dataset/augmenter.py; kernels of OpenCV"
 
     def __post_init__(self) -> None:
@@ -341,6 +345,7 @@ class PowerOfTwo(Degradation):
 
     seen: int = 0
     name: ClassVar[str] = "crfr_pow2"
+    draws: ClassVar[bool] = True
     source: ClassVar[str] = "Massoli et al., cross-resolution learning, IVC 2020; kernels of OpenCV"
 
     def __post_init__(self) -> None:

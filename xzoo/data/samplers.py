@@ -299,6 +299,7 @@ class ImageSampler(_Sampler):
         manifest: The images.
         spectrum: Only images of this spectrum.
         batch: Images in a step.
+        per_subject: So many images of a subject follow one another, as far as there are so many left.
         seed: Whole number; with the step it decides everything.
 
     Raises:
@@ -306,9 +307,18 @@ class ImageSampler(_Sampler):
         OptionError: If an argument cannot be meant.
     """
 
-    def __init__(self, manifest: Manifest, spectrum: str | None = None, *, batch: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        spectrum: str | None = None,
+        *,
+        batch: int,
+        per_subject: int = 1,
+        seed: int = 0,
+    ) -> None:
         """List the images and start at step 0."""
         self.size, self.seed, self.step = _whole(batch, "batch", 1), _whole(seed, "seed", 0, SEEDS), 0
+        self.together = _whole(per_subject, "per_subject", 1)
         self._label = manifest.labels
         chosen = [spectrum in (None, row.spectrum) for row in manifest.rows]
         self._rows: Indices = np.flatnonzero(chosen)
@@ -321,7 +331,7 @@ class ImageSampler(_Sampler):
             "sampler": type(self).__name__,
             "manifest": manifest.hash,
             "seed": seed,
-            "settings": [spectrum, batch],
+            "settings": [spectrum, batch, *([per_subject] if per_subject > 1 else [])],
         }
         self._epochs: dict[int, Indices] = {}
 
@@ -334,9 +344,22 @@ class ImageSampler(_Sampler):
         """Return the batch of any step; no state is read or changed."""
         start = _whole(step, "step", 0) * self.size
         epochs, places = np.divmod(np.arange(start, start + self.size), len(self._rows))
-        parts = [self._shuffled(epoch, self._rows)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()]
+        parts = [self._order(epoch)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()]
         source, none = np.concatenate(parts), np.empty(0, np.int64)
         return Batch(source, none, self._label[source], none, None)
+
+    def _order(self, epoch: int) -> Indices:
+        """Return the images of an epoch, those of one subject gathered where the first of them stands."""
+        order = self._shuffled(epoch, self._rows)
+        if self.together == 1:
+            return order
+        label = self._label[order]
+        sorted_ = np.argsort(label, kind="stable")
+        starts = np.searchsorted(label[sorted_], label[sorted_])
+        group = (np.arange(len(order)) - starts) // self.together
+        first = sorted_[starts + group * self.together]  # where the first of each group stands
+        found: Indices = order[sorted_[np.lexsort((sorted_, first))]]
+        return found
 
 
 def _whole(value: int, name: str, least: int, most: int | None = None) -> int:

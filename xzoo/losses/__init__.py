@@ -134,6 +134,12 @@ LOSSES = {
     "cosface": _in("margin", "class", code="CosFace", learns=True, takes=("norms",)),
     "adaface": _in("margin", "class", code="AdaFace", learns=True, takes=("norms",)),
     "subcentre": _in("margin", "class", code="SubCentre", learns=True, takes=("norms",)),
+    "softmax": _in("lowres", "class", code="Softmax", learns=True),
+    # across resolutions
+    "decoded": _in("lowres", code="Decoded", learns=True),
+    "hint_cosine": _in("lowres", inputs="any"),
+    "fskd_cross": _in("lowres", "class", "maps"),
+    "selective": _in("lowres", "class"),
 }
 
 # Numbers by which something is divided, or that count something.

@@ -25,7 +25,9 @@ from xzoo.cards.schema import Closed, Line, Scalar, Spectrum, Text, load_yaml, v
 __all__ = [
     "Batch",
     "Decay",
+    "Degrade",
     "Evaluation",
+    "Head",
     "Lora",
     "LossTerm",
     "Network",
@@ -155,7 +157,8 @@ class Batch(Closed):
     ``pairs``: ``size`` source images, each with a target of the same subject with
     probability ``positive``. ``balanced``: ``size`` is a whole number of subjects
     with ``per_subject`` images per spectrum. ``images``: ``size`` images in random order,
-    all as ``source``, and no target. ``source`` and ``targets`` name spectra; by default
+    all as ``source``, and no target; ``per_subject`` of a person follow one another.
+    ``source`` and ``targets`` name spectra; by default
     VIS and all others (``images``: all).  A step is ``accumulate`` such batches.
     """
 
@@ -208,15 +211,51 @@ class Changes(Closed):
         return bool(self.flip or self.crop != (1.0, 1.0) or self.brightness or self.contrast or self.gamma)
 
 
+class Degrade(Closed):
+    """An operator of ``xzoo.data.degrade`` and its fields, as in ``{name: bilinear_r_up, options: {size: 14}}``."""
+
+    name: Text
+    options: dict[str, int | float | Text | list[int]] = {}
+
+    @model_validator(mode="after")
+    def _known(self) -> Degrade:
+        try:
+            self.operator()
+        except errors.XzooError as fault:
+            said = "; ".join(part for part in (fault.asked.rstrip("."), fault.why.rstrip(".")) if part)
+            raise ValueError(f"{said}; close: {fault.exists}" if fault.exists else said) from fault
+        return self
+
+    def operator(self) -> Any:
+        """Return the operator; one that draws nothing has no ``draws``."""
+        from xzoo.data import degrade
+
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        return degrade.create(self.name, **options)
+
+
 class View(Changes):
     """One more look at a raw crop, beside ``source`` and ``target``.
 
     ``of``: the side it is made of. ``pixels``: shrink to so many pixels a side, and
-    enlarge again to what the network takes. Its own changes come after those that all views share.
+    enlarge again to what the network takes. ``degrade``: a named way of losing resolution, enlarged again where
+    that leaves fewer pixels than the network takes. Its own changes come after those that all views share.
     """
 
     of: Literal["source", "target"] = "source"
     pixels: Count | None = None
+    degrade: Degrade | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> View:
+        if self.pixels is not None and self.degrade is not None:
+            raise ValueError("pixels and degrade both say how resolution is lost; write one of them")
+        return self
+
+    @property
+    def drawn(self) -> bool:
+        """Whether its degradation differs from step to step."""
+        return self.degrade is not None and self.degrade.operator().draws
 
 
 class Views(Changes):
@@ -355,6 +394,12 @@ class Optimiser(Closed):
         return self
 
 
+class Head(Closed):
+    """A compact head behind a network: linear, batch norm, PReLU, linear. ``width``: of its embeddings."""
+
+    width: Count = 256
+
+
 class Evaluation(Closed):
     """What is measured at the end of a stage: ``probe`` searched for in ``gallery``."""
 
@@ -368,12 +413,15 @@ class Stage(Closed):
     ``teacher``: ``start`` (a frozen copy of the student as the stage begins), ``given`` (what
     ``xzoo.distill`` is told), ``stage:NAME`` (the student as an earlier stage left it) or a network of the
     catalogue. ``teachers``: several, by names of your own. ``student``: where it is not that
-    of the stage before. ``cache``: keep what teachers answer, on disk. ``ema``: share that a
-    running mean of the weights keeps at each step; the stage then ends with the mean.
+    of the stage before; ``teacher`` is a copy of the given one. ``head``: what is put behind it, as the group
+    ``bridge``; such a student may teach a later stage and is no outcome itself. ``cache``: keep what teachers
+    answer, on disk. ``ema``: share that a running mean of the weights keeps at each step; the stage then ends
+    with the mean.
     """
 
     name: Name
     student: Who | None = None
+    head: Head | None = None
     train: Train
     teacher: Who = "none"
     teachers: dict[Name, Who] = {}
@@ -427,6 +475,9 @@ class Stage(Closed):
         for term in self.losses:
             self._fitting(term)
         for name in self.taught if self.cache else ():
+            drawn = [view for view in self.views_of(name) if view in self.views.named and self.views.named[view].drawn]
+            if drawn:
+                raise ValueError(f"cache: true, but view {drawn[0]!r} of {name} loses resolution at random")
             loose = [view for view in self.views_of(name) if self.random(view)]
             if loose and not self.views.bank:
                 raise ValueError(
@@ -496,8 +547,8 @@ class Recipe(Closed):
             _in_catalogue(self.student, "given")
         for number, stage in enumerate(self.stages):
             who = stage.student
-            if isinstance(who, str) and who != "given" and not who.startswith("stage:"):
-                _in_catalogue(who, "given")
+            if isinstance(who, str) and who not in ("given", "teacher") and not who.startswith("stage:"):
+                _in_catalogue(who, "given", "teacher")
             for word in (who, *stage.taught.values()):
                 if isinstance(word, str) and word.startswith("stage:") and word[6:] not in names[:number]:
                     earlier = ", ".join(names[:number]) or "none"
@@ -506,6 +557,8 @@ class Recipe(Closed):
         same = all(stage.train == self.stages[0].train and stage.student is None for stage in self.stages)
         if lora and not same:
             raise ValueError("the stages train different things; one run leaves one adapter")
+        if self.stages[-1].head is not None:
+            raise ValueError(f"stage {self.stages[-1].name!r} has a head, and nobody learns from it")
         return self
 
     @property
@@ -515,6 +568,7 @@ class Recipe(Closed):
         for stage in self.stages:
             whole = {
                 "a student of its own": stage.student is not None,
+                "a head": stage.head is not None,
                 "teachers": bool(stage.teachers),
                 f"teacher {_short(stage.teacher)}": stage.teacher not in ("none", "start"),
                 "cache: true": stage.cache,

@@ -22,9 +22,10 @@ from xzoo.data.manifest import Manifest
 from xzoo.evaluation import Report, evaluate
 from xzoo.families.base import Embedder, Plain, fingerprint
 from xzoo.models import create
-from xzoo.recipes.schema import Network, Recipe, Stage
+from xzoo.recipes.schema import Head, Network, Recipe, Stage
 from xzoo.training import cache as answers
 from xzoo.training import card, checkpoint, engine, fit, work
+from xzoo.training.bridge import Bridge
 from xzoo.training.holdout import Parts, hold_out
 from xzoo.training.run import FACTS, STUDENT, Run, open_folder, write_json, write_text
 
@@ -93,7 +94,8 @@ def distill(
         raise errors.OptionError("resume=True without output", why="It is the folder to go on in.", do="output=FOLDER")
     plan = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     plan = plan.with_(changes) if changes else plan
-    if teacher is not None and not any(who == "given" for stage in plan.stages for who in stage.taught.values()):
+    waiting = any(stage.student == "teacher" or "given" in stage.taught.values() for stage in plan.stages)
+    if teacher is not None and not waiting:
         raise errors.OptionError(
             f"teacher={_name(teacher)!r} for recipe {plan.recipe!r}",
             why="No stage of it waits for a teacher.",
@@ -188,6 +190,11 @@ class _Makers:
         who: Any = self.wanted[number]
         if isinstance(who, str) and who.startswith("stage:"):
             return who
+        head = self.plan.stages[number].head
+        if head is not None:
+            return self._bridge(number, who, head)
+        if who == "teacher":
+            return copy.deepcopy(self.teachers("given"))
         made = self._create(who, f"student {number}", self.pretrained if who is self.student else True)
         if made.adapters:
             raise errors.OptionError(
@@ -196,6 +203,15 @@ class _Makers:
                 do="xzoo.adapters.merge(model, NAME), then student=model",
             )
         return made
+
+    def _bridge(self, number: int, who: Any, head: Head) -> Embedder:
+        """Return a network with a fresh head behind it."""
+        key = f"bridge {number}"
+        if key not in self._made:
+            base = self.teachers("given") if who == "teacher" else self._create(who, f"student {number}", True)
+            torch.manual_seed(self.seed)
+            self._made[key] = Bridge(copy.deepcopy(base), head)
+        return self._made[key]
 
     def teachers(self, who: str | Network) -> Embedder:
         """Return a frozen network."""
@@ -341,7 +357,8 @@ class _Distillation:
                     "pretrained": STUDENT,
                     "options": student.origin.options,
                 }
-                if number == 0 and self.measured and self.facts["before"] is None:
+                first = all(earlier.head is not None for earlier in self.plan.stages[:number]) and stage.head is None
+                if first and self.measured and self.facts["before"] is None:
                     before = self._measure(student)
                     self._write_facts(before=None if before is None else before.to_dict())
                 start = engine.frozen_copy(student) if "start" in stage.taught.values() else None

@@ -196,7 +196,7 @@ def draw(stage: Stage, manifest: Manifest, source: str, seed: int) -> Sampler:
     """Return the sampler of a stage."""
     plan = stage.batch
     if plan.sampler == "images":
-        return ImageSampler(manifest, plan.source, batch=plan.size, seed=seed)
+        return ImageSampler(manifest, plan.source, batch=plan.size, per_subject=plan.per_subject, seed=seed)
     sides = (plan.source or source, plan.targets)
     if plan.sampler == "pairs":
         return PairSampler(manifest, *sides, batch=plan.size, positive=plan.positive, seed=seed)

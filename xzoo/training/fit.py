@@ -16,6 +16,7 @@ import torch
 from xzoo import errors, hub
 from xzoo.families.base import Embedder, Plain
 from xzoo.recipes.schema import Network, Signal
+from xzoo.training.bridge import Bridge
 from xzoo.training.engine import feature_shapes
 from xzoo.training.terms import Counts, make
 
@@ -68,6 +69,8 @@ def faults(
     for number, (stage, who) in enumerate(zip(plan.stages, wanted(plan, student), strict=True)):
         place = f"stages[{number}]"
         found: dict[str, Embedder | None] = {}
+        if who == "teacher":
+            who = teacher
         if isinstance(who, str) and who.startswith("stage:"):
             found["student"] = students.get(who.removeprefix("stage:"))
         elif who is None:
@@ -76,6 +79,8 @@ def faults(
         else:
             found["student"], fault = _skeleton(who)
             yield from (f"{place}.student: {text}" for text in fault)
+        if stage.head is not None and found.get("student") is not None:
+            found["student"] = Bridge(found["student"], stage.head).eval()
         students[stage.name] = found.get("student")
         for name, taught in stage.taught.items():
             key = "teacher" if name == "teacher" else f"teachers.{name}"

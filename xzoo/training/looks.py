@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xzoo.data.augment import DRAWN, Augment, generator
+from xzoo.data.degrade import PowerOfTwo, resized
 
 if TYPE_CHECKING:
     from xzoo.data.samplers import Batch
@@ -46,6 +48,7 @@ class Looks:
         self.augment = Augment(**plan.changes)
         self.own = {name: Augment(**view.changes) for name, view in plan.named.items()}
         self.stream = {name: number for number, name in enumerate(sorted(plan.named), start=1)}
+        self.loss = {name: view.degrade.operator() for name, view in plan.named.items() if view.degrade is not None}
 
     def side(self, view: str) -> str:
         """Return the side that a view is made of."""
@@ -69,6 +72,7 @@ class Looks:
             "bank": self.plan.bank,
             "own": None if own is None else own.changes,
             "pixels": None if own is None else own.pixels,
+            **({} if own is None or own.degrade is None else {"degrade": own.degrade.operator().record()}),
             "stream": self.stream.get(view, 0) if own is not None and own.random else 0,
         }
 
@@ -131,7 +135,22 @@ class Shown:
         plan = self.looks.plan.named[view]
         if plan.random:
             base = self.looks.own[view].apply(base, self._numbers(self.looks.stream[view])[:, places])
+        if view in self.looks.loss:
+            return self._degraded(base, view, places)
         return base if plan.pixels is None else shrunk(base, plan.pixels)
+
+    def _degraded(self, pixels: Tensor, view: str, places: Tensor) -> Tensor:
+        """Return pictures through the operator of a view, in the size that they had."""
+        operator = self.looks.loss[view]
+        if isinstance(operator, PowerOfTwo):  # its curriculum counts the images of the stage
+            operator = replace(operator, seen=operator.seen + self._index * len(self._rows))
+        # Streams from 1000 on: apart from those of the changes, and for each process its own.
+        stream = 1000 * (1 + self.looks.stream[view]) + (int(places[0]) if len(places) else 0)
+        small = operator(pixels, generator(self.looks.seed, self._index, stream))
+        size = (pixels.shape[2], pixels.shape[3])
+        if tuple(small.shape[2:]) == size:
+            return small
+        return resized(small, [size] * len(small), ["linear"] * len(small)).to(torch.uint8)
 
     def _of(self, view: str) -> slice:
         """Return where a side lies in this process's share of the batch."""
