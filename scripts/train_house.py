@@ -4,6 +4,7 @@
     OMP_NUM_THREADS=2 python scripts/train_house.py hybrid_fr_t2v       # LWIR to VIS, by the recipe xedgeface
     OMP_NUM_THREADS=2 python scripts/train_house.py hybrid_fr_n2v       # NIR to VIS
     OMP_NUM_THREADS=2 python scripts/train_house.py hybrid_fr_x2v       # every band to VIS
+    OMP_NUM_THREADS=2 python scripts/train_house.py hybrid_fr_t2t       # LWIR to LWIR, by a lesson of its own
 
 ``hybrid_fr`` learns to say, of a picture that was cropped askew, blurred,
 covered or lit anew, what the edges of the person's untouched pictures are
@@ -15,8 +16,11 @@ something in the hour that a CPU can be spared; and edges mean the same on
 faces that no generator drew. Pictures are 64 x 64, a third of the cost of 112,
 and that is what the house networks take.
 
-The others start from ``hybrid_fr`` and follow the shipped recipe on pairs of
-other generated people. Weights go to ``xzoo/weights``, a log to
+The others start from ``hybrid_fr``. Those that end in ``2v`` follow the shipped
+recipe on pairs of other generated people. ``hybrid_fr_t2t`` has a lesson like
+the first, in LWIR: a picture of a turned head is to say what the edges of the
+same moment are like from the front, which the generator can draw and no camera
+can take. Weights go to ``xzoo/weights``, a log to
 ``scripts/logs``; its last line holds figures on people kept out of training.
 """
 
@@ -48,6 +52,7 @@ from xzoo.evaluation.pixels import SIZES
 ROOT = Path(__file__).resolve().parents[1]
 TEACHER, TAG = "hybrid_fr", "synth_v2"
 ADAPTED = {"hybrid_fr_t2v": ("LWIR",), "hybrid_fr_n2v": ("NIR",), "hybrid_fr_x2v": SPECTRA[1:]}
+THERMAL = "hybrid_fr_t2t"
 WORLD = 104_729  # the generator's seed here; demos and tests use others, and so meet nobody twice
 HELD_OUT = range(1_000_000, 1_000_200)
 FEATURES = 512
@@ -59,13 +64,18 @@ class Stage(NamedTuple):
     size: int
     first: int  # the first of the subjects
     subjects: int
-    pictures: int  # of each subject, each on a day of its own
+    pictures: int  # of each subject
     steps: int
     batch: int
     rate: float
+    spectrum: str = "VIS"
+    apart: int = SESSION  # samples from one picture of a subject to the next: days, or moments of one day
+    pose: float = 1.0  # how far heads turn
+    frontal: bool = False  # whether to say what the moment is like from the front
 
 
 STAGES = (Stage(64, 0, 20_000, 4, 5_200, 96, 1.5e-3), Stage(64, 20_000, 11_520, 4, 2_000, 96, 8e-4))
+THERMAL_STAGES = (Stage(64, 50_000, 4_000, 3, 800, 96, 8e-4, "LWIR", 1, 1.4, frontal=True),)
 
 
 def main() -> None:
@@ -77,31 +87,39 @@ def main() -> None:
         event="start", name=options.name, seed=options.seed, world=WORLD, threads=torch.get_num_threads(), **versions
     )
     out = options.weights / f"{options.name}.{TAG}.safetensors"
-    model = teach(log, options.seed, options.scale) if options.name == TEACHER else adapt(options, log)
+    trained = options.weights / f"{TEACHER}.{TAG}.safetensors"
+    if options.name == TEACHER:
+        model = teach(log, options.seed, options.scale)
+    elif options.name == THERMAL:
+        model = teach(log, options.seed, options.scale, THERMAL_STAGES, xzoo.create(TEACHER, pretrained=str(trained)))
+    else:
+        model = adapt(options, log)
     state = {name: value.detach().to(torch.float16).contiguous() for name, value in model.state_dict().items()}
     metadata = {"format": "pt", "licence": "Apache-2.0", "tag": f"{options.name}.{TAG}"}
     out.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(state, out, metadata=metadata)
     # The figures belong to the file: half precision, read back.
     final: Any = xzoo.create(TEACHER, pretrained=str(out))
-    bands = ("VIS", *ADAPTED.get(options.name, ()))
+    bands = ("LWIR",) if options.name == THERMAL else ("VIS", *ADAPTED.get(options.name, ()))
+    enrolled = "LWIR" if options.name == THERMAL else "VIS"
     if options.name != TEACHER:
-        start: Any = xzoo.create(TEACHER, pretrained=str(options.weights / f"{TEACHER}.{TAG}.safetensors"))
-        log.write(event="unadapted", subjects=len(HELD_OUT), house=figures(start, bands, "house"))
-    found = {"house": figures(final, bands, "house"), "blackhot_lowres": figures(final, bands, "blackhot_lowres")}
+        start: Any = xzoo.create(TEACHER, pretrained=str(trained))
+        log.write(event="unadapted", subjects=len(HELD_OUT), house=figures(start, bands, "house", enrolled))
+    found = {camera: figures(final, bands, camera, enrolled) for camera in ("house", "blackhot_lowres")}
     log.write(event="figures", subjects=len(HELD_OUT), **found)
     print(json.dumps(found, indent=2))
 
 
-def teach(log: Log, seed: int, scale: float) -> Any:
-    """Return the VIS network, trained from nothing; ``scale`` shortens every stage, for a trial."""
-    model: Any = xzoo.create("edgeface_xxs").train()
+def teach(log: Log, seed: int, scale: float, stages: tuple[Stage, ...] | None = None, start: Any | None = None) -> Any:
+    """Return a network taught what edges are like, from nothing or from ``start``; ``scale`` shortens every stage."""
+    model: Any = (start or xzoo.create("edgeface_xxs")).train()
     model.to(memory_format=torch.channels_last)
-    _start(model)
+    if start is None:
+        _start(model)
     vectors = [p for p in model.parameters() if p.ndim < 2]
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     basis, seen, began = None, 0, time.perf_counter()
-    for place, stage in enumerate(STAGES):
+    for place, stage in enumerate(stages or STAGES):
         stage = stage._replace(subjects=max(64, round(stage.subjects * scale)), steps=round(stage.steps * scale))
         pictures, targets, basis = _lesson(stage, basis)
         log.write(event="pictures", **stage._asdict(), seconds=round(time.perf_counter() - began))
@@ -116,7 +134,7 @@ def teach(log: Log, seed: int, scale: float) -> Any:
                 group["lr"] = rate
             who = torch.randint(stage.subjects, (stage.batch // 2,), generator=chance)
             when = torch.rand(len(who), stage.pictures, generator=chance).argsort(1)[:, :2]
-            drawn = pictures[who[:, None], when].flatten(0, 1)
+            drawn = pictures[who[:, None], when].flatten(0, 1).expand(-1, 3, -1, -1)
             goal = targets[who].float()
             own = torch.gather(goal, 1, when[:, :, None].expand(-1, -1, FEATURES))
             goal = (0.4 * own + 0.6 * goal.mean(1, keepdim=True)).flatten(0, 1)
@@ -138,8 +156,9 @@ def teach(log: Log, seed: int, scale: float) -> Any:
                 log.write(event="step", step=step + 1, **facts, lr=round(rate, 7), seconds=seconds)
                 bar.set_postfix(**facts)
                 recent = []
-    _even_out(model.eval(), pictures, chance)
-    return model
+    if start is None:
+        _even_out(model, pictures, chance)
+    return model.eval()
 
 
 @torch.no_grad()
@@ -149,6 +168,7 @@ def _even_out(model: Any, pictures: Tensor, chance: torch.Generator, people: int
     A few directions (hair, light) would outweigh the many others. How far to go
     was chosen on training subjects.
     """
+    model.eval()
     seen = []
     for part in pictures[:people].split(50):
         images = augment(part.flatten(0, 1).float() / 255.0, chance).sub_(0.5).div_(0.5)
@@ -166,13 +186,16 @@ def _even_out(model: Any, pictures: Tensor, chance: torch.Generator, people: int
 def _lesson(stage: Stage, basis: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     """Return pictures uint8 ``[N, K, 3, S, S]``, what to say of each ``[N, K, FEATURES]``, and the basis of that."""
     count, each = stage.subjects, stage.pictures
-    pictures = torch.empty(count, each, 3, stage.size, stage.size, dtype=torch.uint8)
+    pictures = torch.empty(count, each, 3 if stage.spectrum == "VIS" else 1, stage.size, stage.size, dtype=torch.uint8)
     edges = torch.empty(count, each, 1800, dtype=torch.float16)
-    days = torch.arange(each) * SESSION
+    samples = torch.arange(each) * stage.apart
+    view: dict[str, Any] = {"spectrum": stage.spectrum, "size": stage.size, "seed": WORLD}
     for start in tqdm(range(0, count, 64), desc=f"drawing at {stage.size} px", unit="block"):
         who = stage.first + torch.arange(start, min(start + 64, count))
-        drawn = faces(who.repeat_interleave(each), days.repeat(len(who)), "VIS", size=stage.size, seed=WORLD)
-        pictures[start : start + 64] = drawn.view(len(who), each, *drawn.shape[1:])
+        numbers = who.repeat_interleave(each), samples.repeat(len(who))
+        drawn = faces(*numbers, pose=stage.pose, **view)
+        pictures[start : start + 64] = drawn.view(len(who), each, *drawn.shape[1:])[:, :, : pictures.shape[2]]
+        drawn = faces(*numbers, pose=0.0, **view) if stage.frontal else drawn
         edges[start : start + 64] = gradients(drawn).view(len(who), each, -1).half()
     if basis is None:
         some = edges[:4000].flatten(0, 1).float()
@@ -278,16 +301,16 @@ def adapt(options: argparse.Namespace, log: Log) -> Any:
     return model
 
 
-def figures(model: Any, bands: tuple[str, ...], camera: str) -> dict[str, object]:
-    """Return what held-out people say: probes of each band against one VIS picture each."""
+def figures(model: Any, bands: tuple[str, ...], camera: str, enrolled: str = "VIS") -> dict[str, object]:
+    """Return what held-out people say: probes of each band against one picture each of the band enrolled."""
     subjects = torch.tensor(HELD_OUT)
-    gallery = _pictures(subjects, [0], "VIS", camera)
+    gallery = _pictures(subjects, [0], enrolled, camera)
     found: dict[str, object] = {}
     for band in bands:
         probes = _pictures(subjects, [SESSION, 2 * SESSION], band, camera)
-        found[f"{band}_to_VIS"] = compare(model, probes, gallery, subjects)
+        found[f"{band}_to_{enrolled}"] = compare(model, probes, gallery, subjects)
         every = [compare(Pixels(size), probes, gallery, subjects) | {"size": size} for size in SIZES]
-        found[f"{band}_to_VIS_pixels"] = max(every, key=lambda row: row["rank1"])
+        found[f"{band}_to_{enrolled}_pixels"] = max(every, key=lambda row: row["rank1"])
     return found
 
 
@@ -325,9 +348,9 @@ def _resize(images: Tensor, side: int) -> Tensor:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=(TEACHER, *ADAPTED))
+    parser.add_argument("name", choices=(TEACHER, *ADAPTED, THERMAL))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help=f"shortens the training of {TEACHER}, for a trial")
+    parser.add_argument("--scale", type=float, default=1.0, help=f"shortens the lessons of {TEACHER} and {THERMAL}")
     parser.add_argument("--steps", type=int, default=1200, help="of the adaptation")
     parser.add_argument("--subjects", type=int, default=600, help="of the adaptation")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of the adaptation")

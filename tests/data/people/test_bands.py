@@ -12,8 +12,9 @@ from xzoo.data.people.bands import radiance
 from xzoo.data.people.body import bodies
 from xzoo.data.people.cameras import CAMERAS, expose, path_at
 from xzoo.data.people.draws import normals
+from xzoo.data.people.labels import face_labels
 from xzoo.data.people.surface import LAYERS, canvas, surface
-from xzoo.data.people.traits import SESSION, moment, person, session_of
+from xzoo.data.people.traits import POSE, SESSION, moment, person, session_of
 from xzoo.errors import OptionError
 
 CROWD = torch.arange(24)
@@ -157,6 +158,21 @@ def test_no_nuisances_make_two_samples_one_picture_but_for_the_camera():
     assert difference < 0.5 * (far[0].float() - far[1].float())[:, 20:100, 20:90].abs().mean()
 
 
+def test_a_moment_seen_from_the_front_differs_from_itself_by_the_turn_alone():
+    subjects, samples = torch.arange(6), torch.full((6,), 3)
+    turned, front = moment(2, subjects, samples), moment(2, subjects, samples, pose=0.0)
+    differ = {name for name in turned if not torch.equal(turned[name], front[name])}
+    assert differ == set(POSE)
+    assert not any(front[name].any() for name in POSE)
+    assert torch.allclose(moment(2, subjects, samples, pose=2.0)["yaw"], 2 * turned["yaw"])
+    assert not face_labels(subjects, samples, pose=0.0).pose.any()
+    assert torch.equal(faces(subjects, samples, "LWIR", pose=1.0), faces(subjects, samples, "LWIR"))
+    # Left and right halves of a face from the front are more alike than of a turned one.
+    half = {pose: faces(subjects, samples, "LWIR", pose=pose).float()[:, 0, 30:100] for pose in (0.0, 2.0)}
+    uneven = {pose: (seen - seen.flip(-1)).abs().mean() for pose, seen in half.items()}
+    assert uneven[0.0] < uneven[2.0]
+
+
 @pytest.mark.parametrize("band", SPECTRA)
 def test_distance_takes_detail(band):
     near, middle, away = (
@@ -205,6 +221,7 @@ def test_turbulence_grows_with_distance_and_falls_with_the_wave():
         ({"distance": "far"}, "far"),
         ({"bits": 12}, "bits=12"),
         ({"nuisances": -1}, "nuisances=-1"),
+        ({"pose": 3.0}, "pose=3.0"),
         ({"phase": torch.zeros(3)}, "phase"),
         ({"spectrum": "UV"}, "UV"),
         ({"camera": "phone"}, "phone"),

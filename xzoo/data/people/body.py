@@ -537,7 +537,7 @@ def _check(
 ) -> tuple[int, int]:
     check(spectrum, 112, camera)
     check_numbers(subjects, samples)
-    check_view(distance, 8, phase, 1.0, len(subjects))
+    check_view(distance, 8, phase, 1.0, 1.0, len(subjects))
     possible = isinstance(size, tuple | list) and len(size) == 2
     if not possible or any(isinstance(n, bool) or not isinstance(n, int) or not 32 <= n <= 1024 for n in size):
         raise OptionError(

@@ -90,6 +90,7 @@ def face_labels(
     seed: int = 0,
     phase: Tensor | None = None,
     nuisances: float = 1.0,
+    pose: float = 1.0,
 ) -> Labels:
     """Return what is known about the faces that ``faces`` draws from the same numbers.
 
@@ -113,22 +114,23 @@ def face_labels(
         seed: The world.
         phase: As for ``faces``: how far each moment has moved on to the next sample, float ``[B]`` in [0, 1].
         nuisances: As for ``faces``.
+        pose: As for ``faces``.
 
     Raises:
         OptionError: Where ``faces`` refuses the same numbers.
     """
     check(spectrum, size, "house")
     check_numbers(subjects, samples)
-    check_view(None, 8, phase, nuisances, len(subjects))
+    check_view(None, 8, phase, nuisances, pose, len(subjects))
     device, count = subjects.device, len(subjects)
     subjects, samples = subjects.long(), samples.to(device).long()
     ahead = torch.zeros(count, device=device) if phase is None else phase.to(device)
     parts = []
     for some, which, when in blocks(subjects, samples, ahead):
         who = person(seed, some)
-        now = moment(seed, some, which, phase=None if phase is None else when, nuisances=nuisances)
+        now = moment(seed, some, which, phase=None if phase is None else when, nuisances=nuisances, pose=pose)
         parts.append(_label(who, now, shots(seed, some, which, spectrum), spectrum, size))
-    points, seen, box, pose, codes = (torch.cat(column)[:count] for column in zip(*parts, strict=True))
+    points, seen, box, turns, codes = (torch.cat(column)[:count] for column in zip(*parts, strict=True))
     return Labels(
         points68=points,
         points54=points[:, list(POINTS54)],
@@ -137,7 +139,7 @@ def face_labels(
         visible54=seen[:, list(POINTS54)],
         visible5=seen[:, [68, 69, 30, 48, 54]],
         face_box=box,
-        pose=pose,
+        pose=turns,
         session=session_of(samples),
         groups={
             name: [words[i] for i in column]
@@ -158,8 +160,8 @@ def _label(who: Values, now: Values, shot: Tensor, spectrum: str, size: int) -> 
     points = points[:, :68]
     whole = torch.cat([points, place(now, face.height, _patch(who, now), size)], dim=1)
     box = torch.cat([whole.amin(1), whole.amax(1)], dim=1).clamp(-0.5, size - 0.5)
-    pose = torch.rad2deg(torch.cat([now["yaw"], now["pitch"], now["roll"]], dim=1))
-    return points, seen, box, pose, _codes(who, now)
+    turns = torch.rad2deg(torch.cat([now["yaw"], now["pitch"], now["roll"]], dim=1))
+    return points, seen, box, turns, _codes(who, now)
 
 
 def _find(now: Values, height: Tensor, grid: Tensor, marks: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,7 @@ def faces(
     bits: int = 8,
     phase: Tensor | None = None,
     nuisances: float = 1.0,
+    pose: float = 1.0,
     device: str | torch.device | None = None,
 ) -> Tensor:
     """Draw generated faces, roughly aligned to the ArcFace template.
@@ -54,6 +55,7 @@ def faces(
         bits: 8 for pictures, 14 or 16 for raw counts of the sensor (see ``cameras.expose``).
         phase: How far each moment has moved on to the next sample, float ``[B]`` in [0, 1]: frames of a track.
         nuisances: Scales pose, expression, wear and the state of the day; 0 is a passport picture.
+        pose: Scales the turn of the head and its place in the picture once more; 0 is the same moment from the front.
         device: Where to draw; the device of ``subjects`` if None.
 
     Returns:
@@ -66,14 +68,26 @@ def faces(
     """
     check(spectrum, size, camera)
     check_numbers(subjects, samples)
-    check_view(distance, bits, phase, nuisances, len(subjects))
+    check_view(distance, bits, phase, nuisances, pose, len(subjects))
     device = torch.device(device) if device is not None else subjects.device
     subjects, samples = subjects.to(device, torch.int64), samples.to(device, torch.int64)
     if not len(subjects):
         return torch.empty(0, 3, size, size, dtype=torch.uint8 if bits == 8 else torch.int32, device=device)
     ahead = torch.zeros(len(subjects), device=device) if phase is None else phase.to(device)
     parts = [
-        _draw(some, which, spectrum, size, seed, camera, distance, bits, None if phase is None else when, nuisances)
+        _draw(
+            some,
+            which,
+            spectrum,
+            size,
+            seed,
+            camera,
+            distance,
+            bits,
+            when if phase is not None else None,
+            nuisances,
+            pose,
+        )
         for some, which, when in blocks(subjects, samples, ahead)
     ]
     return torch.cat(parts)[: len(subjects)]
@@ -101,8 +115,10 @@ def _draw(
     bits: int,
     phase: Tensor | None,
     nuisances: float,
+    pose: float,
 ) -> Tensor:
-    who, now = person(seed, subjects), moment(seed, subjects, samples, phase=phase, nuisances=nuisances)
+    who = person(seed, subjects)
+    now = moment(seed, subjects, samples, phase=phase, nuisances=nuisances, pose=pose)
     c = canvas(cells(size), subjects.device)
     face = surface(who, now, c)
     grid = pose_grid(now, face.height, size)
@@ -152,7 +168,9 @@ def check(spectrum: str, size: int, camera: str) -> None:
         )
 
 
-def check_view(distance: float | None, bits: int, phase: Tensor | None, nuisances: float, count: int) -> None:
+def check_view(
+    distance: float | None, bits: int, phase: Tensor | None, nuisances: float, pose: float, count: int
+) -> None:
     if distance is not None and not (isinstance(distance, int | float) and 1.0 <= distance <= 5000.0):
         raise OptionError(
             f"distance={distance!r} of generated people", why="must be metres, from 1 to 5000", do="distance=30"
@@ -166,6 +184,10 @@ def check_view(distance: float | None, bits: int, phase: Tensor | None, nuisance
             f"nuisances={nuisances!r} of generated people",
             why="scales how much moments differ, from 0 to 2",
             do="nuisances=1.0",
+        )
+    if not 0.0 <= pose <= 2.0:
+        raise OptionError(
+            f"pose={pose!r} of generated people", why="scales how far heads turn, from 0 to 2", do="pose=0.0"
         )
     if phase is not None and phase.shape != (count,):
         raise OptionError(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xzoo.data.people.draws import normals, uniforms
 
-__all__ = ["DAY", "MOMENT", "PERSON", "SESSION", "Values", "moment", "person", "session_of"]
+__all__ = ["DAY", "MOMENT", "PERSON", "POSE", "SESSION", "Values", "moment", "person", "session_of"]
 
 Values = dict[str, Tensor]
 """Named numbers, each ``[B, 1]``."""
@@ -118,6 +118,9 @@ MOMENT = {
 }
 """What one sample does to any person: pose and expression."""
 
+POSE = ("yaw", "pitch", "roll", "shift_x", "shift_y")
+"""The rows of ``MOMENT`` that turn the head and move it in the picture; their means are zero."""
+
 DAY = {
     "warmth": (0.0, 0.5),
     "nose_chill": (0.0, 1.0),
@@ -184,7 +187,13 @@ def session_of(samples: Tensor) -> Tensor:
 
 
 def moment(
-    seed: int, subjects: Tensor, samples: Tensor, *, phase: Tensor | None = None, nuisances: float = 1.0
+    seed: int,
+    subjects: Tensor,
+    samples: Tensor,
+    *,
+    phase: Tensor | None = None,
+    nuisances: float = 1.0,
+    pose: float = 1.0,
 ) -> Values:
     """Return what one sample does to the face, the rows of ``MOMENT`` and ``DAY``, and what is worn.
 
@@ -198,6 +207,7 @@ def moment(
         samples: Sample numbers, int64 ``[B]``.
         phase: How far each moment has moved on to the next sample, float ``[B]`` in [0, 1]: frames of a track.
         nuisances: Scales all spreads and rates; 0 is a passport picture.
+        pose: Scales the rows of ``POSE`` once more; 0 is the same moment seen from the front.
     """
     z = normals(seed, subjects, samples, 11, len(MOMENT)).clamp(-2.6, 2.6)
     if phase is not None:
@@ -209,6 +219,8 @@ def moment(
     for table, rows in ((MOMENT, z), (DAY, day)):
         mean, spread = torch.tensor(list(table.values()), device=rows.device).T
         values |= zip(table, torch.split(mean + nuisances * spread * rows, 1, dim=1), strict=True)
+    for name in POSE:
+        values[name] = values[name] * pose
     u = uniforms(seed, subjects, days, 12, 4)
     values["glasses_on"] = (u[:, :1] < GLASSES_RATE).float()
     values["hat"] = (u[:, 1:2] < HAT_RATE * nuisances).float()
