@@ -152,6 +152,26 @@ WRONG = [
     pytest.param(plan(batch={"source": "UV"}), "source", "VIS", id="unknown spectrum"),
     pytest.param(plan(evaluation={"galery": "VIS"}), "galery: unknown key", "gallery", id="evaluation"),
     pytest.param(plan(train={"groups": "all", "mode": "tran"}), "mode", "train", id="unknown mode"),
+    pytest.param(plan(teacher_precision="fp16"), "teacher_precision", "auto", id="unknown precision of teachers"),
+    pytest.param(plan({**EMBED, "masked": "source"}), "takes no masked view", "gkd_qsd", id="a mask for nobody"),
+    pytest.param(
+        plan(on("", "", "gkd_qsd", masked="low"), views={"named": {"low": {"pixels": 8}}}),
+        "no view with a mask",
+        "none",
+        id="a masked view without a mask",
+    ),
+    pytest.param(
+        plan({**EMBED, "on": ["student.source", "teacher.cut"]}, views={"named": {"cut": {"mask": {}}}}),
+        "shows teacher the masked view",
+        "masked: VIEW",
+        id="a teacher behind a mask",
+    ),
+    pytest.param(
+        plan({"name": "arcface", "on": ["student.source"], "options": {"across": True}}),
+        "loops of your own",
+        "shards",
+        id="classes across processes",
+    ),
 ]
 
 

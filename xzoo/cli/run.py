@@ -26,6 +26,7 @@ __all__ = ["command"]
 )
 @click.option("--no-evaluation", "unmeasured", is_flag=True, help="Take no figures.")
 @click.option("--compile", "compiled", is_flag=True, help="Run the student through torch.compile.")
+@click.option("--tensorboard", is_flag=True, help="Write the metrics as curves for TensorBoard, too.")
 @device
 @licences
 @as_json
@@ -42,6 +43,7 @@ def command(
     cache: str | None,
     unmeasured: bool,
     compiled: bool,
+    tensorboard: bool,
     device: str | None,
     allow_licences: tuple[str, ...],
     as_json: bool,
@@ -70,6 +72,7 @@ def command(
         cache=cache,
         evaluate=not unmeasured,
         compile=compiled,
+        tensorboard=tensorboard,
         device=device,
         allow_licences=allow_licences or None,
     )

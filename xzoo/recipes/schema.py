@@ -30,6 +30,7 @@ __all__ = [
     "Head",
     "Lora",
     "LossTerm",
+    "Mask",
     "Network",
     "Optimiser",
     "Recipe",
@@ -85,13 +86,14 @@ class Network(Closed):
     """A network of the catalogue: what ``xzoo.create`` is told.
 
     ``pretrained``: ``true`` for the default weights, a tag, or ``false`` for random ones.
-    ``precision``: how a frozen teacher runs; ``bf16`` is faster where the processor has it.
+    ``precision``: how a frozen teacher runs, where not as the stage says; ``bf16`` is faster where the processor has
+    units for it.
     """
 
     name: Text
     pretrained: bool | Text = True
     options: dict[str, Scalar] = {}
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16", "auto"] | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Network:
@@ -234,16 +236,30 @@ class Degrade(Closed):
         return degrade.create(self.name, **options)
 
 
+class Mask(Closed):
+    """Square patches of a picture that turn grey, drawn anew each time.
+
+    ``share``: of its patches, rounded. ``patch``: their side in pixels, that of the tokens for a network of
+    tokens. ``probability``: that a picture is masked at all.
+    """
+
+    share: Share = 0.5
+    patch: Count = 16
+    probability: Share = 1.0
+
+
 class View(Changes):
     """One more look at a raw crop, beside ``source`` and ``target``.
 
     ``of``: the side it is made of. ``pixels``: shrink to so many pixels a side, and
     enlarge again to what the network takes. ``degrade``: a named way of losing resolution, enlarged again where
-    that leaves fewer pixels than the network takes. Its own changes come after those that all views share.
+    that leaves fewer pixels than the network takes. Its own changes come after those that all views share; ``mask``
+    hides patches of what comes out.
     """
 
     of: Literal["source", "target"] = "source"
     pixels: Count | None = None
+    mask: Mask | None = None
     degrade: Degrade | None = None
 
     @model_validator(mode="after")
@@ -296,7 +312,8 @@ class LossTerm(Closed):
     ``on``: what it compares, one for losses over one batch, else the student's first. ``id``: its
     name in metrics, where one loss is used twice. ``adapter``: whether features of unlike
     shapes may be brought together by a trained layer. ``head``: let the loss look through the teacher's
-    own last layer (srrl).
+    own last layer (srrl, crosskd). ``masked``: the view with hidden patches that the loss is shown besides, through
+    the same module of the student (gkd_qsd).
     """
 
     name: Annotated[Text, Field(json_schema_extra={"enum": sorted(losses.LOSSES)})]
@@ -307,6 +324,7 @@ class LossTerm(Closed):
     id: Name | None = None
     adapter: Literal["auto", "always", "never"] = "auto"
     head: bool = False
+    masked: Name | None = None
 
     @property
     def key(self) -> str:
@@ -335,8 +353,10 @@ class LossTerm(Closed):
             raise ValueError(f"{self.on[0]} and {self.on[1]} have different numbers of levels")
         if entry.labels == "match" and [part.view for part in self.signals] != ["source", "target"]:
             raise ValueError(f"loss {self.name!r} compares source with target, not {' with '.join(self.on)}")
-        if self.head and (self.name != "srrl" or self.signals[-1].who == "student"):
-            raise ValueError(f"loss {self.name!r} looks through no teacher's head; srrl does")
+        if self.head and ("head" not in entry.takes or self.signals[-1].who == "student"):
+            raise ValueError(f"loss {self.name!r} looks through no teacher's head; {_taking('head')} do")
+        if self.masked and "masked" not in entry.takes:
+            raise ValueError(f"loss {self.name!r} takes no masked view; {_taking('masked')} does")
         if len(self.on) < 2 and not _alone(self.name):
             raise ValueError(f"loss {self.name!r} compares two things; write on: [{self.on[0]}, WHO.VIEW]")
         known = losses.options(self.name)
@@ -344,6 +364,8 @@ class LossTerm(Closed):
             if key not in known:
                 close = errors.nearest(key, known) or list(known) or ["it has none"]
                 raise ValueError(f"no option {key!r} in loss {self.name!r}; close: {', '.join(close)}")
+        if self.options.get("across"):
+            raise ValueError(f"loss {self.name!r} with across: true is for loops of your own; write shards: PARTS")
         # Those that count the data are filled in when the data are there.
         counts = {key: 2 for key in COUNTS if key in known and not self.options.get(key)}
         try:
@@ -351,6 +373,11 @@ class LossTerm(Closed):
         except errors.OptionError as fault:
             raise ValueError(f"{fault.asked.rstrip('.')}: {fault.why}") from fault
         return self
+
+
+def _taking(what: str) -> str:
+    """Return the losses that may be given something besides what they compare."""
+    return " and ".join(name for name, entry in losses.LOSSES.items() if what in entry.takes)
 
 
 def _alone(name: str) -> bool:
@@ -412,11 +439,12 @@ class Stage(Closed):
 
     ``teacher``: ``start`` (a frozen copy of the student as the stage begins), ``given`` (what
     ``xzoo.distill`` is told), ``stage:NAME`` (the student as an earlier stage left it) or a network of the
-    catalogue. ``teachers``: several, by names of your own. ``student``: where it is not that
-    of the stage before; ``teacher`` is a copy of the given one. ``head``: what is put behind it, as the group
-    ``bridge``; such a student may teach a later stage and is no outcome itself. ``cache``: keep what teachers
-    answer, on disk. ``ema``: share that a running mean of the weights keeps at each step; the stage then ends
-    with the mean.
+    catalogue. ``teachers``: several, by names of your own. ``teacher_precision``: how those run that do not
+    say it themselves; ``auto`` is bf16 where nothing is kept and the device has units for it. ``student``:
+    where it is not that of the stage before; ``teacher`` is a copy of the given one. ``head``: what is put behind
+    it, as the group ``bridge``; such a student may teach a later stage and is no outcome itself. ``cache``: keep
+    what teachers answer, on disk. ``ema``: share that a running mean of the weights keeps at each step; the stage
+    then ends with the mean.
     """
 
     name: Name
@@ -431,6 +459,7 @@ class Stage(Closed):
     losses: Annotated[tuple[LossTerm, ...], Field(strict=False)]
     optimiser: Optimiser = Optimiser()
     precision: Literal["float32", "bf16"] = "float32"
+    teacher_precision: Literal["float32", "bf16", "auto"] = "float32"
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     steps: Count = 100
     evaluation: Evaluation | None = None
@@ -443,6 +472,8 @@ class Stage(Closed):
     def views_of(self, who: str) -> list[str]:
         """Return the views that somebody is shown, ``both`` taken apart."""
         found = dict.fromkeys(part.view for term in self.losses for part in term.signals if part.who == who)
+        if who == "student":
+            found |= dict.fromkeys(term.masked for term in self.losses if term.masked)
         if "both" in found:
             del found["both"]
             found |= dict.fromkeys(("source", "target"))
@@ -488,6 +519,10 @@ class Stage(Closed):
             raise ValueError("cache: true, but there is no teacher")
         return self
 
+    def masks(self, view: str) -> bool:
+        """Return whether a view hides patches of a picture."""
+        return view in self.views.named and self.views.named[view].mask is not None
+
     def random(self, view: str) -> bool:
         """Return whether a view of one picture may differ from step to step."""
         own = self.views.named.get(view)
@@ -507,6 +542,14 @@ class Stage(Closed):
             own = self.views.named.get(part.view)
             if none and (part.view in ("target", "both") or (own is not None and own.of == "target")):
                 raise ValueError(f"loss {term.key!r} looks at {text}, but sampler images draws no target")
+        for part in term.signals:
+            if part.who != "student" and self.masks(part.view):
+                raise ValueError(
+                    f"loss {term.key!r} shows {part.who} the masked view {part.view!r}; write masked: VIEW"
+                )
+        if term.masked and not self.masks(term.masked):
+            have = ", ".join(view for view in self.views.named if self.masks(view)) or "none"
+            raise ValueError(f"loss {term.key!r}: {term.masked!r} is no view with a mask; there are: {have}")
         entry = losses.LOSSES[term.name]
         if entry.labels == "match" and not pairs:
             raise ValueError(f"loss {term.key!r} needs labelled pairs; write batch: {{sampler: pairs}}")

@@ -25,6 +25,7 @@ from xzoo.models import create
 from xzoo.recipes.schema import Head, Network, Recipe, Stage
 from xzoo.training import cache as answers
 from xzoo.training import card, checkpoint, engine, fit, work
+from xzoo.training.board import Board
 from xzoo.training.bridge import Bridge
 from xzoo.training.holdout import Parts, hold_out
 from xzoo.training.run import FACTS, STUDENT, Run, open_folder, write_json, write_text
@@ -47,6 +48,7 @@ def distill(
     cache_limit: int = answers.LIMIT,
     evaluate: bool = True,
     compile: bool = False,
+    tensorboard: bool = False,
     device: str | torch.device | None = None,
     allow_licences: str | Iterable[str] | None = None,
 ) -> Run:
@@ -71,6 +73,7 @@ def distill(
         cache_limit: Bytes that it may take.
         evaluate: Take figures before and after.
         compile: Run the student through ``torch.compile``.
+        tensorboard: Write the metrics as curves, too, into the folder ``tensorboard`` of the run.
         device: As for ``xzoo.create``.
         allow_licences: As for ``xzoo.create``.
 
@@ -82,6 +85,7 @@ def distill(
         RecipeError: The recipe has faults, or does not fit the networks; all are listed.
         DataError: The data cannot be trained on.
         RunError: ``output`` is in use, or holds a run with other settings.
+        MissingExtra: ``tensorboard`` is not installed.
         TrainingStopped: The loss is no longer a number; names the files of the batch.
         KeyboardInterrupt: Ctrl-C; a checkpoint was written, and the message says how to go on.
 
@@ -92,6 +96,8 @@ def distill(
     """
     if resume and output is None:
         raise errors.OptionError("resume=True without output", why="It is the folder to go on in.", do="output=FOLDER")
+    if tensorboard:
+        Board.require()
     plan = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     plan = plan.with_(changes) if changes else plan
     waiting = any(stage.student == "teacher" or "given" in stage.taught.values() for stage in plan.stages)
@@ -125,7 +131,8 @@ def distill(
             return Run.open(folder)
         kept = answers.default_folder() if cache is None else hub.as_path(cache, "cache")
         options = engine.Options(kept, cache_limit, world, compile)
-        return _Distillation(folder, plan, made, parts, settings, options, measured=evaluate, found=found).run()
+        whole = _Distillation(folder, plan, made, parts, settings, options, measured=evaluate, found=found)
+        return whole.run(tensorboard=tensorboard)
 
 
 def _of_folder(who: Any) -> Any:
@@ -272,6 +279,7 @@ class _Distillation:
         self.saved = checkpoint.read(self.checkpoint) if found and self.checkpoint.is_file() else None
         self.done = 0
         self.outcomes: dict[str, Embedder] = {}
+        self.board: Board | None = None
         self.images: dict[Any, engine.Images] = {}
         self.facts: dict[str, Any] = {
             "name": folder.name,
@@ -284,18 +292,19 @@ class _Distillation:
             "before": found["before"] if found else None,
             "after": None,
             "stages": found.get("stages", {}) if found else {},
+            "precision": found.get("precision", {}) if found else {},
             "processes": options.world.size,
             "versions": {"xzoo": xzoo.__version__, "torch": torch.__version__, "python": sys.version.split()[0]},
         }
 
-    def run(self) -> Run:
+    def run(self, *, tensorboard: bool = False) -> Run:
         """Train, from the start or from where it stopped, and leave a complete folder."""
         self._write_facts()
         if self.writes:
             text = yaml.safe_dump(self.plan.model_dump(mode="json"), sort_keys=False, width=110)
             write_text(self.folder / "recipe.yaml", text)
         try:
-            student = self._train()
+            student = self._train(tensorboard)
             after = self._measure(student)
             if self.writes:
                 bare = student.network if isinstance(student, Plain) else student
@@ -312,6 +321,9 @@ class _Distillation:
         except Exception as fault:
             self._write_facts(state="failed", reason=str(fault))
             raise
+        finally:
+            if self.board is not None:
+                self.board.close()
         _wait(self.options.world)
         return Run.open(self.folder)
 
@@ -341,9 +353,10 @@ class _Distillation:
 
     # --- stages ------------------------------------------------------------------------------------
 
-    def _train(self) -> Embedder:
+    def _train(self, tensorboard: bool) -> Embedder:
         complete = self._complete()
         self._rewind(complete)
+        self.board = Board(self.folder, self.done) if tensorboard and self.writes else None
         # Progress of these processes is that of the first.
         quiet = not self.writes
         with (
@@ -416,6 +429,8 @@ class _Distillation:
         )
         if self.saved and self.saved.stage == number:
             checkpoint.restore(self.saved, progress)
+        self.facts["precision"][stage.name] = {name: who.precision for name, who in progress.teachers.items()}
+        self._write_facts()
         kept = time.monotonic()
         with open(self.metrics if self.writes else os.devnull, "a", encoding="utf-8") as log:
             for step in engine.run(progress):
@@ -424,6 +439,8 @@ class _Distillation:
                 row.pop("images_per_second")  # of this machine and hour; all else is the same in every run
                 log.write(json.dumps(row) + "\n")
                 log.flush()
+                if self.board is not None:
+                    self.board.add(row)
                 bar.set_postfix_str(f"loss {step.loss:.3f}, {step.images_per_second:.0f} images/s", refresh=False)
                 bar.update()
                 if self.writes and (asked or time.monotonic() - kept > work.CHECKPOINT_SECONDS):

@@ -24,6 +24,7 @@ from xzoo.data.images import load_raw
 from xzoo.data.samplers import BalancedSampler, Batch, ImageSampler, PairSampler
 from xzoo.families.base import STEADY_ROWS
 from xzoo.losses.hooks import Capture, shapes
+from xzoo.losses.reuse import pooled
 from xzoo.recipes.schema import Signal
 from xzoo.training import optim
 from xzoo.training.cache import LIMIT, Answers, pixel_key, teacher_key
@@ -288,7 +289,9 @@ def _student_views(stage: Stage) -> list[str]:
 def _teacher(stage: Stage, name: str, network: Embedder, images: Images, seed: int, options: Options) -> Teacher:
     who = stage.taught[name]
     same = network.preprocess == images.preprocess
-    precision = "float32" if isinstance(who, str) else who.precision
+    asked = None if isinstance(who, str) else who.precision
+    device = next(network.parameters()).device
+    precision = precision_of(asked or stage.teacher_precision, device, kept=stage.cache and options.cache is not None)
     paths, views = stage.paths_of(name), stage.views_of(name) or ["source"]
     found = Teacher(
         network=network,
@@ -304,6 +307,23 @@ def _teacher(stage: Stage, name: str, network: Embedder, images: Images, seed: i
             view: Answers(options.cache, key, looks.facts(view), ["", *paths], limit=options.limit) for view in views
         }
     return found
+
+
+def precision_of(asked: str, device: torch.device, *, kept: bool) -> str:
+    """Return how a teacher runs: ``auto`` is bf16 where no answer is kept and the device has matrix units for it.
+
+    Instructions for bf16 alone (AVX-512) do not count: autocast on them took 1.2 times as long as float32 for
+    EdgeFace-Base (``benchmarks/distil.py``), where tiles (AMX) take less than half.
+    """
+    if asked != "auto":
+        return asked
+    return "bf16" if not kept and _has_bf16_units(device) else "float32"
+
+
+def _has_bf16_units(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
 def _with_shapes(stage: Stage, student: Embedder, teachers: Mapping[str, Teacher]) -> Iterator[tuple[Any, Any]]:
@@ -427,12 +447,19 @@ def _total(progress: Progress, signals: Signals, batch: Batch) -> tuple[Tensor, 
         tensors = [_look_up(signals, part) for part in term.on]
         given: dict[str, Any] = dict(_labels(progress, term, batch, device))
         if term.head:
-            given["head"] = progress.teachers[term.on[1].who].network.project
+            given["head"] = _head(progress.teachers[term.on[1].who].network)
+        if term.masked is not None:
+            given["masked"] = _look_up(signals, Signal("student", term.masked, term.on[0].paths))
         value = values[term.key] = term.loss(*tensors, **given)
         weight = term.weight * optim.share(term.schedule, progress.step, progress.stage.steps)
         if weight:
             total = total + weight * value
     return total, values
+
+
+def _head(teacher: Embedder) -> Callable[[Tensor], Tensor]:
+    """Return a teacher's last layer, of maps as of what was pooled from them."""
+    return lambda features: teacher.project(pooled(features))
 
 
 def _look_up(signals: Signals, part: Signal) -> Any:

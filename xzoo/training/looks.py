@@ -16,9 +16,12 @@ from xzoo.data.degrade import PowerOfTwo, resized
 
 if TYPE_CHECKING:
     from xzoo.data.samplers import Batch
-    from xzoo.recipes.schema import Views
+    from xzoo.recipes.schema import Mask, Views
 
-__all__ = ["ALONE", "Looks", "Shown", "World", "shown", "shrunk"]
+__all__ = ["ALONE", "Looks", "Shown", "World", "masked", "shown", "shrunk"]
+
+GREY = 127
+"""What hides a patch: the value nearest to what most preprocessing maps to 0."""
 
 
 class _Images(Protocol):
@@ -136,8 +139,14 @@ class Shown:
         if plan.random:
             base = self.looks.own[view].apply(base, self._numbers(self.looks.stream[view])[:, places])
         if view in self.looks.loss:
-            return self._degraded(base, view, places)
-        return base if plan.pixels is None else shrunk(base, plan.pixels)
+            base = self._degraded(base, view, places)
+        elif plan.pixels is not None:
+            base = shrunk(base, plan.pixels)
+        if plan.mask is None:
+            return base
+        # A stream apart from those of the changes.
+        random = generator(self.looks.seed, self._index, 500 + self.looks.stream[view])
+        return masked(base, plan.mask, random, len(self._rows), places)
 
     def _degraded(self, pixels: Tensor, view: str, places: Tensor) -> Tensor:
         """Return pictures through the operator of a view, in the size that they had."""
@@ -176,6 +185,27 @@ def shown(looks: Looks, batch: Batch, index: int, world: World) -> Shown:
 
     places = {"source": share(0, len(source)), "target": share(len(source), len(target))}
     return Shown(looks, torch.cat([source, target]), places, index)
+
+
+def masked(pixels: Tensor, plan: Mask, random: torch.Generator, count: int, places: Tensor) -> Tensor:
+    """Return pictures with patches turned grey.
+
+    Patches are drawn for the whole batch, so that each of several processes hides what one alone would.
+
+    Args:
+        pixels: ``uint8 [B, 3, H, W]``.
+        plan: How much is hidden.
+        random: Draws the patches.
+        count: Pictures of the whole batch.
+        places: Where these ``B`` lie among them.
+    """
+    height, width = pixels.shape[2:]
+    rows, columns = -(-height // plan.patch), -(-width // plan.patch)
+    order = torch.rand(count, rows * columns, generator=random)[places].argsort(1).argsort(1)
+    chosen = torch.rand(count, 1, generator=random)[places] < plan.probability
+    hidden = ((order < round(plan.share * rows * columns)) & chosen).view(-1, 1, rows, columns)
+    large = hidden.repeat_interleave(plan.patch, 2).repeat_interleave(plan.patch, 3)[..., :height, :width]
+    return torch.where(large, torch.tensor(GREY, dtype=torch.uint8), pixels)
 
 
 def shrunk(pixels: Tensor, side: int) -> Tensor:

@@ -43,6 +43,7 @@ class Term:
     weight: float
     schedule: Decay | None
     head: bool = False
+    masked: str | None = None
 
     @property
     def module(self) -> nn.Module | None:
@@ -72,7 +73,9 @@ def make(term: LossTerm, shapes: Mapping[str, Shapes] | None, counts: Counts, ro
     if shapes is not None:
         both = [_shapes(part, shapes[part.who], rows) for part in term.signals]
         loss = _fitted(term, loss, options, both)
-    return Term(term.key, loss, entry.labels, entry.needs, term.signals, term.weight, term.schedule, term.head)
+    return Term(
+        term.key, loss, entry.labels, entry.needs, term.signals, term.weight, term.schedule, term.head, term.masked
+    )
 
 
 def _shapes(part: Signal, known: Shapes, rows: int) -> Any:
