@@ -31,9 +31,9 @@ __all__ = ["command"]
 @click.option("--weight", "lambdas", multiple=True, type=click.FloatRange(min=0), help="Only this λ (repeat).")
 @click.option("--recipe", "names", multiple=True, metavar="NAME", help="Only this recipe of objectives (repeat).")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each cell.")
-@click.option("--steps", type=click.IntRange(min=1), help="In place of the recipe's.")
+@click.option("--steps", type=click.IntRange(min=1), help="In place of the recipe's. Without data: 60.")
 @batch
-@click.option("--people", type=click.IntRange(min=8), default=64, show_default=True, help="Where people are generated.")
+@click.option("--people", type=click.IntRange(min=8), default=96, show_default=True, help="Where people are generated.")
 @click.option("--output", type=click.Path(file_okay=False), help="Gone on with. Default: runs/METHOD-TABLE.")
 @as_json
 def command(

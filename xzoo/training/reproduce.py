@@ -42,6 +42,10 @@ __all__ = [
 PRESETS = {"ln": 1e-3, "ln+st": 1e-3, "ln+st+s0": 1e-4, "ln+st+s0+s1": 1e-4, "ln+st+s0+s1+s2": 1e-4}
 """The trainable sets of the xEdgeFace project page, and a learning rate of this project for each."""
 
+OPEN_RATE = 4.0
+"""The network of the package was trained at higher rates and hardly moves at those of EdgeFace, so without data they
+are multiplied by this, up to 1e-3; chosen on other generated people than those of the tables."""
+
 WEIGHTS = (0.0, 0.5, 1.0)
 """Weights of the self-distillation, λ: those for which SynThermFace prints figures of its own losses."""
 
@@ -63,6 +67,9 @@ pairs, tell what preservation does there."""
 PUBLISHED_MODEL = "edgeface_xxs"
 OPEN_MODEL = "hybrid_fr"
 """Where no data are given: knows generated people in VIS alone, and comes with the package."""
+
+OPEN_STEPS = 60
+"""Steps of each cell where no data are given: minutes for the whole sweep."""
 
 ENROLLED = 2
 """Visible images of each subject that make its template; the later ones are probes."""
@@ -164,7 +171,8 @@ def ablation(
         settings: ``model``, a catalogue name of the EdgeFace family (``edgeface_xxs``; ``hybrid_fr`` without
             data). ``pretrained``, as for ``xzoo.create``. ``output``, the folder of all runs, gone on with where it
             is there already. ``seeds``, one run of each cell for each. ``steps`` and ``batch``, in place of the
-            recipe's. ``people``, how many are generated. ``report``, called with each row as it is known.
+            recipe's (60 steps without data). ``people``, how many are generated. ``report``, called with each row
+            as it is known.
 
     Raises:
         DataError: The data cannot be trained on or measured.
@@ -179,7 +187,7 @@ def ablation(
                     {
                         "stages.*.train.groups": groups,
                         "stages.*.losses.cosine.weight": weight,
-                        "stages.*.optimiser.lr": PRESETS.get(groups, 1e-4),
+                        "stages.*.optimiser.lr": _rate(PRESETS.get(groups, 1e-4), data),
                     }
                 )
                 yield _Cell("xedgeface", groups, weight, plan, f"{groups.replace('+', '_')}-{weight:g}")
@@ -214,10 +222,15 @@ def objectives(
                 changes = {"optimiser.lr": like.optimiser.lr, "batch.size": like.batch.size, "steps": like.steps}
                 plan = plan.with_({f"stages.*.{place}": value for place, value in changes.items()})
             stage = plan.stages[0]
+            plan = plan.with_({"stages.*.optimiser.lr": _rate(stage.optimiser.lr, data)})
             held = next((term.weight for term in stage.losses if term.key == "cosine"), 0.0)
             yield _Cell(name, stage.train.groups or "-", held, plan, name)
 
     return _sweep(data, cells(), **settings)
+
+
+def _rate(rate: float, data: object) -> float:
+    return min(OPEN_RATE * rate, 1e-3) if data is None else rate
 
 
 def _sweep(
@@ -230,7 +243,7 @@ def _sweep(
     seeds: Iterable[int] = (0,),
     steps: int | None = None,
     batch: int | None = None,
-    people: int = 64,
+    people: int = 96,
     report: Callable[[Row], None] | None = None,
 ) -> Table:
     folder, runs = hub.as_path(output, "output"), list(seeds)
@@ -238,7 +251,7 @@ def _sweep(
         from xzoo.data import people as generated
 
         data = generated.write(folder / "people", subjects=people, samples=2 * ENROLLED)
-        model, named = model or OPEN_MODEL, "generated people"
+        model, named, steps = model or OPEN_MODEL, "generated people", steps or OPEN_STEPS
     else:
         model, named = model or PUBLISHED_MODEL, str(data.root if isinstance(data, Manifest) else data)
     manifest = data if isinstance(data, Manifest) else Manifest.read(data)
