@@ -144,7 +144,7 @@
     return (row) => row.words.some((word) => whole.test(word));
   }
   for (const row of rows) {
-    const told = [row.id, row.name, row.tag, row.summary, row.family, ...Object.values(row.shown), ...row.trained_on];
+    const told = [row.id, row.name, row.tag, row.summary, row.family, row.licence_class, ...Object.values(row.shown), ...row.trained_on];
     row.text = told.filter(Boolean).join(" ").toLowerCase();
     row.words = [...new Set([row.id, row.name, ...row.text.split(/[\s,;:()]+/)].map((word) => word.toLowerCase()))];
   }
