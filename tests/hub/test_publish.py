@@ -138,6 +138,25 @@ def test_publishing_by_the_command_line_says_how_to_open_it(open_hub: Hub) -> No
     assert "model.safetensors" in read_back(open_hub, "acme/door")
 
 
+def test_the_command_lines_of_a_published_readme_work(open_hub: Hub, tmp_path: Path) -> None:
+    from xzoo.data import people
+
+    publishing.push(publishing.prepare(HOUSE, "acme/door"))
+    line = next(
+        line
+        for line in read_back(open_hub, "acme/door")["README.md"].decode().splitlines()
+        if line.startswith("xzoo embed")
+    )
+    people.write(tmp_path / "faces", subjects=2, samples=1, size=64, seed=3)
+    words = line.replace("faces.csv", str(tmp_path / "faces")).replace("faces.npz", str(tmp_path / "faces.npz"))
+    CliRunner().invoke(command, words.split()[1:], catch_exceptions=False)
+    assert np.load(tmp_path / "faces.npz")["embeddings"].shape == (4, 512)
+    done = CliRunner().invoke(
+        command, ["evaluate", "hf-hub:acme/door", "--data", str(tmp_path / "faces"), "--json"], catch_exceptions=False
+    )
+    assert done.exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [
