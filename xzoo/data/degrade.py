@@ -39,6 +39,7 @@ __all__ = [
     "create",
     "matrix",
     "resized",
+    "through",
 ]
 
 KERNELS = ("nearest", "linear", "area", "cubic", "lanczos4")
@@ -165,6 +166,32 @@ def _there_and_back(pixels: Tensor, small: Sequence[tuple[int, int]], down: Sequ
     whole = [tuple(pixels.shape[2:])] * len(pixels)
     reduced = _resized(pixels.float(), whole, small, down)
     return _resized(reduced, small, whole, up).to(torch.uint8)
+
+
+def through(pixels: Tensor, sides: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
+    """Return images that passed through ``n`` x ``n`` pixels, each through its own ``n``, by Pillow's bicubics.
+
+    What Pillow makes of ``resize((n, n), BICUBIC).resize(size, BICUBIC)``.
+
+    Args:
+        pixels: ``uint8 [B, C, H, W]``.
+        sides: ``n`` of each.
+        size: Height and width of what is returned; those of ``pixels`` by default.
+
+    Raises:
+        OptionError: A side is no number of pixels, or there is not one for each image.
+    """
+    if len(sides) != len(pixels):
+        raise errors.OptionError(f"{len(sides)} sides for {len(pixels)} images", why="Each image has its own.")
+    for side in set(sides):
+        _side(side)
+    count = len(pixels)
+    if not count:
+        return pixels.clone()
+    whole, small, kernels = [tuple(pixels.shape[2:])] * count, [(side, side) for side in sides], ["bicubic_aa"] * count
+    end = (pixels.shape[2], pixels.shape[3]) if size is None else size
+    reduced = _resized(pixels.float(), whole, small, kernels)
+    return _resized(reduced, small, [end] * count, kernels).to(torch.uint8)
 
 
 # --- operators -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,12 @@ from xzoo.families.base import Embedder
 if TYPE_CHECKING:
     from xzoo.recipes.schema import Head
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "compact"]
+
+
+def compact(inner: int, width: int) -> nn.Sequential:
+    """Return a fresh head from ``[B, inner]`` to ``[B, width]``: linear, batch norm, PReLU, linear."""
+    return nn.Sequential(nn.Linear(inner, width), nn.BatchNorm1d(width), nn.PReLU(width), nn.Linear(width, width))
 
 
 class Bridge(Embedder):
@@ -39,9 +44,7 @@ class Bridge(Embedder):
         self.card, self.origin, self.preprocess = base.card, base.origin, base.preprocess
         inner, width = feature_shapes(base, [])[""][1], head.width
         like = next(base.parameters())
-        self.bridge = nn.Sequential(
-            nn.Linear(inner, width), nn.BatchNorm1d(width), nn.PReLU(width), nn.Linear(width, width)
-        ).to(like.device)
+        self.bridge = compact(inner, width).to(like.device)
         self._known: dict[bytes, Tensor] = {}
 
     def train(self, mode: bool = True) -> Bridge:
