@@ -63,19 +63,19 @@ class Stage(NamedTuple):
 
     size: int
     first: int  # the first of the subjects
-    subjects: int
-    pictures: int  # of each subject
+    subjects: int  # or, where apart is not a day, sittings: two of each subject
+    pictures: int  # of each
     steps: int
     batch: int
     rate: float
     spectrum: str = "VIS"
-    apart: int = SESSION  # samples from one picture of a subject to the next: days, or moments of one day
+    apart: int = SESSION  # samples from one picture to the next: days, or moments of one day
     pose: float = 1.0  # how far heads turn
     frontal: bool = False  # whether to say what the moment is like from the front
 
 
 STAGES = (Stage(64, 0, 20_000, 4, 5_200, 96, 1.5e-3), Stage(64, 20_000, 11_520, 4, 2_000, 96, 8e-4))
-THERMAL_STAGES = (Stage(64, 50_000, 4_000, 3, 800, 96, 8e-4, "LWIR", 1, 1.4, frontal=True),)
+THERMAL_STAGES = (Stage(64, 50_000, 6_000, 2, 1_000, 96, 8e-4, "LWIR", 3, 1.4, frontal=True),)
 
 
 def main() -> None:
@@ -188,15 +188,17 @@ def _lesson(stage: Stage, basis: tuple[Tensor, Tensor] | None) -> tuple[Tensor, 
     count, each = stage.subjects, stage.pictures
     pictures = torch.empty(count, each, 3 if stage.spectrum == "VIS" else 1, stage.size, stage.size, dtype=torch.uint8)
     edges = torch.empty(count, each, 1800, dtype=torch.float16)
-    samples = torch.arange(each) * stage.apart
+    sittings = 1 if stage.apart == SESSION else 2
+    later = torch.arange(each) * stage.apart
     view: dict[str, Any] = {"spectrum": stage.spectrum, "size": stage.size, "seed": WORLD}
     for start in tqdm(range(0, count, 64), desc=f"drawing at {stage.size} px", unit="block"):
-        who = stage.first + torch.arange(start, min(start + 64, count))
-        numbers = who.repeat_interleave(each), samples.repeat(len(who))
+        rows = torch.arange(start, min(start + 64, count))
+        subjects, samples = stage.first + rows // sittings, rows % sittings * SESSION
+        numbers = subjects.repeat_interleave(each), (samples[:, None] + later).flatten()
         drawn = faces(*numbers, pose=stage.pose, **view)
-        pictures[start : start + 64] = drawn.view(len(who), each, *drawn.shape[1:])[:, :, : pictures.shape[2]]
+        pictures[start : start + 64] = drawn.view(len(rows), each, *drawn.shape[1:])[:, :, : pictures.shape[2]]
         drawn = faces(*numbers, pose=0.0, **view) if stage.frontal else drawn
-        edges[start : start + 64] = gradients(drawn).view(len(who), each, -1).half()
+        edges[start : start + 64] = gradients(drawn).view(len(rows), each, -1).half()
     if basis is None:
         some = edges[:4000].flatten(0, 1).float()
         mean = some.mean(0)
