@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xzoo.errors import EvaluationError
-from xzoo.evaluation import ranking, retrieval
+from xzoo.evaluation import ranking, retrieval, similarity
 
 RULES = ("market", "llcm", "sysu", "regdb")
 
@@ -337,13 +337,35 @@ def test_high_mates_are_found_among_few_scores_with_the_same_ranks(rule: str, mo
         "query_camera": rng.integers(1, 5, 60),
         "gallery_camera": rng.integers(1, 5, 2000),
     }
-    used: list[int] = []
-    judge = ranking._high
-    monkeypatch.setattr(ranking, "_high", lambda table, values: used.append(judge(table, values)) or used[-1])
+    used: list[np.ndarray] = []
+    count = ranking._count_high
+    monkeypatch.setattr(ranking, "_count_high", lambda *given: used.append(count(*given)) or used[-1])
     found = retrieval(**sets, rule=rule)
-    assert max(used) >= ranking.WORTH
+    assert max(high.max() for high in used) >= ranking.WORTH
     monkeypatch.setattr(ranking, "COUNTED", -1)
     ordered = retrieval(**sets, rule=rule)
     assert (found.rank == ordered.rank).all() and found.cmc.tolist() == ordered.cmc.tolist()
     np.testing.assert_array_equal(found.average_precision, ordered.average_precision)
     np.testing.assert_array_equal(found.inverse_penalty, ordered.inverse_penalty)
+
+
+def test_a_guess_of_the_sample_that_many_scores_reach_is_given_up() -> None:
+    rng = np.random.default_rng(0)
+    table = rng.random((4, 1024), dtype=np.float32)
+    table[:, :: 1024 // ranking.SAMPLED] = -1  # every score that the sample sees
+    values = np.sort(rng.random((4, 2 * ranking.WORTH), dtype=np.float32))
+    found = np.zeros(values.shape, np.int64)
+    assert not ranking._count_high(table, values, np.full(4, values.shape[1]), found).any()
+    assert not found.any()
+
+
+def test_memory_of_blocks_is_used_again_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    spare = similarity._Spare()
+    first = spare.take(1 << 20)
+    first[:] = 1
+    spare.give([first])
+    assert spare.take(1 << 10).base is first  # a part of what is there
+    assert spare.take(1 << 10).base is None  # which is one caller's alone
+    monkeypatch.setattr(similarity, "SPARE_BYTES", 1 << 20)
+    spare.give([np.empty(1 << 21, np.uint8), np.empty(1 << 19, np.uint8), np.empty(1 << 18, np.uint8)])
+    assert [len(block) for block in spare._free] == [1 << 19, 1 << 18]

@@ -24,10 +24,11 @@ Cameras = npt.NDArray[Any] | None
 
 # Up to so many mates, counting costs less than sorting (measured with AVX-512).
 COUNTED = 40
-# A mate that at most this share of the scores reach is found among these, taken out and sorted, if so many mates are.
-RARE, WORTH = 0.02, 12
-# Scores compared with their mates in one call: 32 KiB of a row, which stay in the first cache, of a few rows.
-COLUMNS, ROWS = 8160, 4
+# A mate that at most this share of the scores reach is found among these, taken out and sorted, if so many mates are;
+# judged by so many scores of each of some rows.
+RARE, WORTH, SAMPLED, TOGETHER = 0.01, 12, 64, 16
+# Scores compared with their mates in one call: 20 KiB of a row, which stay in the first cache, of a few rows.
+COLUMNS, ROWS = 5120, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,9 +214,10 @@ def search(
     order = np.argsort(g_subject, kind="stable")
     g.reorder(order)
     g_subject = g_subject[order]
+    g_camera = None if g_camera is None else g_camera[order]
     first, last = np.searchsorted(g_subject, q_subject, "left"), np.searchsorted(g_subject, q_subject, "right")
     # Queries with equally many mates follow one another: they are counted together.
-    turn = np.argsort(last - first, kind="stable")
+    turn = np.argsort(last - first - _left_out(rule, q_subject, g_subject, q_camera, g_camera), kind="stable")
     q.reorder(turn)
     plan = _Search(
         first=first[turn],
@@ -223,7 +225,7 @@ def search(
         starts=np.flatnonzero(np.r_[True, g_subject[1:] != g_subject[:-1]]),
         rule=rule,
         q_camera=None if q_camera is None else q_camera[turn],
-        g_camera=None if g_camera is None else g_camera[order],
+        g_camera=g_camera,
         others=others,
         depths=tuple(depths),
     )
@@ -364,47 +366,85 @@ def _at_least(scores: torch.Tensor, values: torch.Tensor, many: npt.NDArray[np.i
         return scores.shape[1] - torch.searchsorted(sort_flat(scores), values)
     table, wanted = scores.numpy(), values.numpy()
     found = np.zeros(wanted.shape, np.int64)
+    for start in range(0, len(table), TOGETHER):
+        rows = slice(start, start + TOGETHER)
+        done = _count_high(table[rows], wanted[rows], many[rows], found[rows])
+        _count_each(table[rows], wanted[rows], many[rows], done, found[rows])
+    return torch.from_numpy(found)
+
+
+def _count_high(
+    table: npt.NDArray[Any], values: npt.NDArray[Any], many: npt.NDArray[np.intp], found: npt.NDArray[np.int64]
+) -> npt.NDArray[np.intp]:
+    """Count those of a row's last columns that few scores reach; return ``[N]`` how many, 0 where not worth it."""
+    columns = table.shape[1]
+    sample = np.sort(table[:, :: max(1, columns // SAMPLED)], axis=None)
+    rare = values > sample[-1 - int(RARE * len(sample))]
+    high = np.minimum(rare.sum(axis=1), many)
+    high[high < WORTH] = 0
+    least = np.full((len(table), 1), np.inf, table.dtype)
+    rows = np.flatnonzero(high)
+    least[rows, 0] = values[rows, values.shape[1] - high[rows]]
+    if not len(rows):
+        return high
+    reached = table >= least
+    if np.count_nonzero(reached) > 4 * RARE * reached.size:
+        return np.zeros_like(high)
+    at = np.flatnonzero(reached)
+    ends = at.searchsorted(columns * np.arange(len(table) + 1))
+    kept = np.diff(ends)
+    few = np.full((len(table), int(kept.max())), np.inf, table.dtype)
+    few[np.repeat(np.arange(len(table)), kept), np.arange(len(at)) - np.repeat(ends[:-1], kept)] = table.ravel()[at]
+    few.sort(axis=1)
+    for row in rows:
+        found[row, -high[row] :] = kept[row] - few[row].searchsorted(values[row, -high[row] :])
+    return high
+
+
+def _count_each(
+    table: npt.NDArray[Any],
+    values: npt.NDArray[Any],
+    many: npt.NDArray[np.intp],
+    done: npt.NDArray[np.intp],
+    found: npt.NDArray[np.int64],
+) -> None:
+    """Count a row's last ``many`` values but those ``done``, each by one comparison with every score."""
     chunks = -(-table.shape[1] // COLUMNS)
     width = -(-table.shape[1] // chunks)
     # A byte for each comparison; summed as words of eight of them, at most 255 at a time, no byte passes 255.
     groups = -(-width // (8 * 255))
     words = -(-width // (8 * groups))
     hits = np.empty(0, np.bool_)
-    for start in range(0, len(table), ROWS):
-        rows = slice(start, min(start + ROWS, len(table)))
-        most = int(many[rows].max(initial=0))
-        high = _high(table[rows], wanted[rows, wanted.shape[1] - most :]) if most else 0
-        if high:
-            at = wanted.shape[1] - high
-            reached = table[rows] >= wanted[rows, at, None]
-            ends = np.cumsum(np.count_nonzero(reached, axis=1))
-            for row, part in enumerate(np.split(table[rows][reached], ends[:-1]), start):
-                part.sort()
-                found[row, at:] = len(part) - part.searchsorted(wanted[row, at:])
-        if most == high:
-            continue
-        low = slice(wanted.shape[1] - most, wanted.shape[1] - high)
-        least = wanted[rows, low, None]
+    left = np.flatnonzero(many > done)
+    for start in range(0, len(left), ROWS):
+        rows = left[start : start + ROWS] if len(left) < len(table) else slice(start, start + ROWS)
+        # Of a few rows together; what is already known of some of them is found again.
+        low = slice(values.shape[1] - int(many[rows].max()), values.shape[1] - int(done[rows].min()))
+        least, scores = values[rows][:, low, None], table[rows]
         if hits.shape[:2] != least.shape[:2]:
-            hits = np.zeros((*least.shape[:2], 8 * groups * words), np.bool_)
+            hits = np.empty((*least.shape[:2], 8 * groups * words), np.bool_)
+            hits[..., width:] = False
         sums = np.empty((*least.shape[:2], chunks, groups), np.uint64)
         for chunk in range(chunks):
-            part = table[rows, None, chunk * width : (chunk + 1) * width]
+            part = scores[:, None, chunk * width : (chunk + 1) * width]
             if part.shape[2] < width:
                 hits[..., part.shape[2] :] = False
             np.greater_equal(part, least, out=hits[..., : part.shape[2]])
             np.add.reduce(hits.view(np.uint64).reshape(*least.shape[:2], groups, words), axis=3, out=sums[:, :, chunk])
         each = sums.view(np.uint8).reshape(*least.shape[:2], -1)
         found[rows, low] = each.sum(axis=2, dtype=np.int64)
-    return torch.from_numpy(found)
 
 
-def _high(table: npt.NDArray[Any], values: npt.NDArray[Any]) -> int:
-    """Return how many of the last columns of ``values`` few scores reach, judged by a sample of the scores; or 0."""
-    sample = np.sort(table[:, :: max(1, table.shape[1] // 256)], axis=1)
-    bound = sample[:, -1 - int(RARE * sample.shape[1])]
-    high = int((values > bound[:, None]).sum(axis=1).min())
-    return high if high >= WORTH else 0
+def _left_out(
+    rule: Rule, q_subject: npt.NDArray[np.intp], g_subject: npt.NDArray[np.intp], q_camera: Cameras, g_camera: Cameras
+) -> npt.NDArray[np.intp]:
+    """Return ``[Q]`` how many mates the rule keeps a query from, where cameras alone decide it; else zeros."""
+    if rule == "sysu" or q_camera is None or g_camera is None:
+        return np.zeros(len(q_subject), np.intp)
+    q_seen, g_seen = codes(q_camera, g_camera)
+    seen = int(max(q_seen.max(), g_seen.max())) + 1
+    wanted, there = q_subject * seen + q_seen, np.sort(g_subject * seen + g_seen)
+    return there.searchsorted(wanted, "right") - there.searchsorted(wanted, "left")
 
 
 def _cameras(

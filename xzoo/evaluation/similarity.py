@@ -38,6 +38,8 @@ Result = TypeVar("Result")
 
 # 96 MiB of float32 scores for all cores, large enough for the product to run at full speed.
 BLOCK_SCORES = 3 << 23
+# Memory of blocks stays for the next call up to so much: to get it fresh costs up to a tenth of the product.
+SPARE_BYTES = 4 * BLOCK_SCORES
 # A side up to this size is scaled once and kept; a larger one is scaled again for each block.
 KEPT_BYTES = 1 << 28
 # Against a side that is scaled again each time, a block has at least so many rows, or the scaling would cost more
@@ -248,9 +250,17 @@ def each_block(
     gallery.keep(dtype)
     own = threading.local()
 
+    taken: list[npt.NDArray[np.uint8]] = []
+
+    def buffer() -> torch.Tensor:
+        if not on_cpu:
+            return torch.empty(step * len(gallery), dtype=dtype, device=gallery.device)
+        taken.append(_SPARE.take(step * len(gallery) * dtype.itemsize))
+        return torch.from_numpy(taken[-1]).view(dtype)
+
     def block(start: int) -> Result:
         if not hasattr(own, "buffer"):
-            own.buffer = empty((step * len(gallery),), dtype, gallery.device)
+            own.buffer = buffer()
         rows = slice(start, min(start + step, len(query)))
         first = start if above else 0
         scores = own.buffer[: (rows.stop - start) * (len(gallery) - first)].view(rows.stop - start, -1)
@@ -260,7 +270,37 @@ def each_block(
             torch.mm(part, gallery.unit(column, end, dtype).T, out=scores[:, column - first : end - first])
         return work(rows, first, scores)
 
-    yield from ahead(block, range(0, len(query), step), workers)
+    try:
+        yield from ahead(block, range(0, len(query), step), workers)
+    finally:
+        _SPARE.give(taken)
+
+
+class _Spare:
+    """Memory that blocks of scores have used, for the next ones."""
+
+    def __init__(self) -> None:
+        self._free: list[npt.NDArray[np.uint8]] = []
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> npt.NDArray[np.uint8]:
+        """Return ``uint8 [size]`` of any content, for the caller alone until it is given back."""
+        with self._lock:
+            fitting = [place for place, spare in enumerate(self._free) if len(spare) >= size]
+            if fitting:
+                return self._free.pop(min(fitting, key=lambda place: len(self._free[place])))[:size]
+        return np.empty(size, np.uint8)
+
+    def give(self, blocks: Iterable[npt.NDArray[np.uint8]]) -> None:
+        """Take blocks back, and keep the largest ones up to :data:`SPARE_BYTES` in all."""
+        with self._lock:
+            whole = [block if block.base is None else block.base for block in blocks]
+            self._free = sorted([*self._free, *whole], key=len, reverse=True)
+            while sum(map(len, self._free)) > SPARE_BYTES:
+                self._free.pop(0)
+
+
+_SPARE = _Spare()
 
 
 def ahead(work: Callable[[int], Result], starts: Iterable[int], workers: int) -> Iterator[Result]:
