@@ -1,4 +1,8 @@
-"""What the recipes reach on real images with published weights; slow."""
+"""What the recipes reach on real images with published weights; slow.
+
+Three seeds of each by one command, ``xzoo reproduce xedgeface --table objectives --data FOLDER --seeds 3``; what they
+gave in docs/guides/xedgeface.md.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,21 @@ import pytest
 import xzoo
 from xzoo import recipes
 from xzoo.training import finetune
+from xzoo.training.reproduce import Sides, Table, ablation, claims, objectives
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("lora", "least"), [(False, 0.90), (True, 0.80)], ids=["norms", "lora"])
-def test_roadscene_is_learnt_in_at_most_150_steps(
-    lora: bool, least: float, real_data: Path, real_weights: Path, tmp_path: Path
-) -> None:
-    recipe = recipes.load("cross_spectral_contrastive")
-    assert recipe.steps <= 150
+def test_roadscene_is_learnt_in_150_steps(real_data: Path, real_weights: Path, tmp_path: Path) -> None:
+    assert recipes.load("registered_pairs").steps == 150
     found = []
-    # One run ends between 0.86 and 0.96 of 50 probes, by seed and by how a processor rounds: the mean is asked.
+    # One run of 50 probes depends on how a processor rounds: the mean of two is asked.
     for seed in (0, 1):
         run = finetune(
             "edgeface_xxs",
             real_data / "roadscene",
-            recipe=recipe,
-            lora=lora,
-            steps=150,
+            recipe="registered_pairs",
             seed=seed,
             pretrained=real_weights / "edgeface_xxs_q.pt",
             output=tmp_path / f"run{seed}",
@@ -37,43 +36,56 @@ def test_roadscene_is_learnt_in_at_most_150_steps(
         assert (run.after.probe, run.after.gallery, run.after.split) == ("LWIR", "VIS", "test")
         assert run.before.rank1 == pytest.approx(0.04)
         found.append(run.after.rank1)
-    assert sum(found) / 2 >= least, found
+    assert sum(found) / 2 >= 0.94, found
     again = xzoo.evaluate(run.folder, real_data / "roadscene", split="test")
     assert (again.rank1, again.auc, again.eer_threshold) == (run.after.rank1, run.after.auc, run.after.eer_threshold)
 
 
-def adapted(weight: float, seed: int, data: Path, weights: Path, output: Path) -> tuple[float, float]:
-    """Return rank-1 of LWIR and of VIS probes to VIS templates after 60 steps of ``xedgeface``."""
-    faces = data / "orl_pseudo_lwir"
+@pytest.mark.timeout(1800)
+def test_roadscene_is_learnt_by_low_rank_updates(real_data: Path, real_weights: Path, tmp_path: Path) -> None:
     run = finetune(
         "edgeface_xxs",
-        faces,
-        recipe=recipes.load("xedgeface").with_({"stages.adapt.losses.cosine.weight": weight}),
+        real_data / "roadscene",
+        recipe="registered_pairs",
+        lora=True,
         steps=60,
-        batch=40,
-        seed=seed,
-        pretrained=weights / "edgeface_xxs_q.pt",
-        output=output,
-        evaluate=False,
+        pretrained=real_weights / "edgeface_xxs_q.pt",
+        output=tmp_path / "run",
     )
-    lwir, vis = (
-        xzoo.evaluate(run.model, faces, gallery="VIS:1-2", probe=probe, split="test", templates=True).rank1
-        for probe in ("LWIR:3-", "VIS:3-")
+    assert run.after is not None and run.after.rank1 >= 0.7
+
+
+@pytest.fixture(scope="module")
+def table(real_data: Path, real_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """The largest preset of the ablation, with and without self-distillation."""
+    return ablation(
+        real_data / "orl_pseudo_lwir",
+        pretrained=real_weights / "edgeface_xxs_q.pt",
+        presets=("ln+st+s0+s1+s2",),
+        weights=(0.0, 1.0),
+        steps=60,
+        output=tmp_path_factory.mktemp("ablation"),
     )
-    return lwir, vis
 
 
 @pytest.mark.timeout(1800)
-def test_self_distillation_keeps_visible_recognition(real_data: Path, real_weights: Path, tmp_path: Path) -> None:
-    lwir, vis = adapted(1.0, 0, real_data, real_weights, tmp_path)
-    assert lwir >= 0.75
-    assert vis >= 0.934
+def test_both_claims_of_xedgeface_show_on_faces(table: Table) -> None:
+    start, loose, held = table.rows
+    assert table.sides == Sides("VIS:1-2", "LWIR:3-", "VIS:3-", True)
+    assert (start.rank1, start.vis_rank1) == (pytest.approx(11.25), pytest.approx(94.375))
+    assert held.rank1 >= 72 and held.vis_rank1 >= start.vis_rank1 - 1
+    assert held.kept > 85 and loose.kept < 50
+    assert [claim.holds for claim in claims(table.rows)] == [True, True]
 
 
 @pytest.mark.timeout(1800)
-def test_without_self_distillation_visible_recognition_is_lost(
-    real_data: Path, real_weights: Path, tmp_path: Path
-) -> None:
-    # Forgetting is erratic: one seed of three keeps 0.86. The mean is what can be stated.
-    found = [adapted(0.0, seed, real_data, real_weights, tmp_path / str(seed))[1] for seed in range(3)]
-    assert sum(found) / 3 < 0.80, found
+def test_all_pairs_of_a_batch_teach_no_less(table: Table, real_data: Path, real_weights: Path, tmp_path: Path) -> None:
+    found = objectives(
+        real_data / "orl_pseudo_lwir",
+        pretrained=real_weights / "edgeface_xxs_q.pt",
+        names=("xedgeface_all_pairs",),
+        steps=60,
+        output=tmp_path,
+    )
+    assert found.rows[1].rank1 >= table.rows[2].rank1
+    assert found.rows[1].vis_rank1 >= found.rows[0].vis_rank1 - 1

@@ -72,20 +72,21 @@ def toy_options(toy: Embedder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     return {"model": "toy", "pretrained": False, "output": tmp_path / "sweep", "steps": 1, "batch": 4}
 
 
-def test_a_sweep_leaves_a_run_for_each_cell_and_goes_on_where_it_stopped(people: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"model": "hybrid_fr", "pretrained": False, "output": tmp_path / "sweep", "batch": 2}
-    options["weights"] = (1.0,)
-    first = ablation(people, presets=("ln",), steps=1, **options)
-    stamp = (tmp_path / "sweep" / "ln-1-0" / "adapter").stat().st_mtime_ns
-    assert [(row.recipe, row.groups) for row in first.rows] == [("-", "-"), ("xedgeface", "ln")]
-    assert (first.rows[1].parameters, first.rows[1].weight) == (3328, 1.0)
+def test_a_sweep_leaves_a_run_for_each_cell_and_goes_on_where_it_stopped(
+    people: Path, toy: Embedder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = toy_options(toy, monkeypatch, tmp_path) | {"presets": ("norms",), "weights": (1.0,)}
+    first = ablation(people, **options)
+    stamp = (tmp_path / "sweep" / "norms-1-0" / "adapter").stat().st_mtime_ns
+    assert [(row.recipe, row.groups) for row in first.rows] == [("-", "-"), ("xedgeface", "norms")]
+    assert (first.rows[1].parameters, first.rows[1].weight) == (2 * 8 * 16, 1.0)
     assert all(0 <= figure <= 100 for row in first.rows for figure in row[5:9])
     assert first.rows[0].kept == pytest.approx(100, abs=1e-3)
-    assert 50 < first.rows[1].kept < 99.9999
+    assert 50 < first.rows[1].kept < 99.9999999
     assert first.sides == Sides("VIS", "LWIR", "VIS", False)
     with pytest.raises(errors.RunError, match="begun with other settings"):
-        ablation(people, presets=("ln",), steps=2, **options)
-    assert (tmp_path / "sweep" / "ln-1-0" / "adapter").stat().st_mtime_ns == stamp
+        ablation(people, **options | {"steps": 2})
+    assert (tmp_path / "sweep" / "norms-1-0" / "adapter").stat().st_mtime_ns == stamp
 
 
 def test_templates_are_the_first_two_images_where_later_ones_are_left(

@@ -260,9 +260,17 @@ def _sweep(
     rows: list[Row] = []
 
     def add(network: Any, recipe: str, groups: str, weight: float, seed: int, parameters: int) -> None:
-        evaluated = {"gallery": sides.gallery, "split": parts.evaluated}
-        across = evaluate(network, parts.manifest, probe=sides.across, templates=True, **evaluated)
-        inside = evaluate(network, parts.manifest, probe=sides.inside, templates=sides.templates, **evaluated)
+        across, inside = (
+            evaluate(
+                network,
+                parts.manifest,
+                gallery=sides.gallery,
+                probe=probe,
+                split=parts.evaluated,
+                templates=sides.templates or probe == sides.across,
+            )
+            for probe in (sides.across, sides.inside)
+        )
         now = embed_images(network, visible, 64)
         cosines = (now * start).sum(1) / np.linalg.norm(now, axis=1) / np.linalg.norm(start, axis=1)
         figures = (100 * value for value in (across.rank1, across.auc, across.eer, inside.rank1, float(cosines.mean())))
