@@ -47,15 +47,15 @@ def test_the_gallery_is_whole_without_a_script_and_says_the_same_to_programs(tmp
 def test_a_latency_is_shown_with_machine_and_threads_or_as_not_reported(tmp_path):
     BUILD(tmp_path / "zoo", tmp_path / "none.json")
     assert "CPU latency: not reported." in (tmp_path / "zoo" / "index.md").read_text(encoding="utf-8")
-    entry = {"edgeface_xxs": {"latency_ms": 12.34}}
+    entry = {"edgeface_xxs": {"latency_ms": 12.34, "range_ms": [11.9, 14.2]}}
     measured = {"machine": "a test's machine", "threads": 1, "torch": "2", "entries": entry}
     (tmp_path / "some.json").write_text(json.dumps(measured))
     BUILD(tmp_path / "zoo", tmp_path / "some.json")
     index = (tmp_path / "zoo" / "index.md").read_text(encoding="utf-8")
-    assert "12.3 ms" in index
+    assert "12 ms (12 to 14)" in index
     assert "1 thread, a test&#x27;s machine" in index
     card = (tmp_path / "zoo" / "edgeface_xxs.md").read_text(encoding="utf-8")
-    assert "| CPU latency | 12.3 ms for one image, 1 thread, a test's machine |" in card
+    assert "| CPU latency | 12 ms (12 to 14) for one image, 1 thread, a test's machine |" in card
     other = (tmp_path / "zoo" / "edgeface_xs.md").read_text(encoding="utf-8")
     assert "| CPU latency | not reported |" in other
 

@@ -146,8 +146,8 @@ def snippets(card: Card, source: str | None = None) -> dict[str, str]:
         shell = f"xzoo embed {source} --data faces.csv --output faces.npz"
     elif card.kind == "adapter":
         python = (
-            'import xzoo\n\nmodel = xzoo.create("hybrid_fr_t2v", pretrained=True)\n'
-            f'adapter = xzoo.adapters.add(model, "{name}", spectrum="LWIR")'
+            'import xzoo\nfrom xzoo import adapters\n\nmodel = xzoo.create("hybrid_fr_t2v", pretrained=True)\n'
+            f'adapter = adapters.add(model, "{name}", spectrum="LWIR")'
         )
         shell = f"xzoo show {name}"
     elif card.kind == "recipe":

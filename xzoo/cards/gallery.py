@@ -18,7 +18,19 @@ from xzoo.catalog.describe import NOT_REPORTED, figure_text, human_bytes
 from xzoo.catalog.entries import Card, Tag
 from xzoo.catalog.licences import CLASSES, licence_class
 
-__all__ = ["COLUMNS", "better", "data_status", "error", "fidelity", "page", "rows", "shared_figures", "shown"]
+__all__ = [
+    "COLUMNS",
+    "SOURCES",
+    "better",
+    "data_status",
+    "error",
+    "fidelity",
+    "latency_text",
+    "page",
+    "rows",
+    "shared_figures",
+    "shown",
+]
 
 COLUMNS = {
     "name": "name",
@@ -83,6 +95,7 @@ def _row(card: Card, tag: Tag | None, timings: Mapping[str, Any]) -> dict[str, A
         "input": "x".join(str(side) for side in given["size"]) if given else None,
         "alignment": given.get("alignment"),
         "latency": timed.get("latency_ms"),
+        "latency_range": timed.get("range_ms"),
         "figures": [_figure(row, given.get("alignment")) for row in _of_tag(card.facts.get("results"), tag)],
         "licence": licence,
         "licence_class": "none" if licence == "none" else licence_class(licence),
@@ -169,7 +182,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
         "mflops": f"{row['mflops']:,.4g}" if row["mflops"] else _absent(row),
         "bytes": human_bytes(row["bytes"]) if row["bytes"] is not None else _absent(row, weights=True),
         "embedding": str(row["embedding"]) if row["embedding"] else _absent(row),
-        "latency": f"{row['latency']:.3g} ms" if row["latency"] else _absent(row),
+        "latency": latency_text(row["latency"], row["latency_range"]) if row["latency"] else _absent(row),
         "figure": f"{figure_text(first)}; {first['protocol']} ({SOURCES[first['source']]})" if first else _absent(row),
         "licence": row["licence"] if row["licence"] != "none" else "no weights",
         "data": row["data"] or NOT_REPORTED,
@@ -177,6 +190,11 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
         "input": row["input"] or _absent(row),
         "status": row["status"],
     }
+
+
+def latency_text(latency: float, spread: Sequence[float] | None) -> str:
+    """Return milliseconds, with the least and the greatest of several passes where they are known."""
+    return f"{latency:.2g} ms" + ("" if spread is None else " ({:.2g} to {:.2g})".format(*spread))
 
 
 SOURCES = {"self": "measured by xzoo", "paper": "stated by its authors", "third-party": "measured by others"}
@@ -249,9 +267,10 @@ NOTES = """## How to read it
 def _caption(timings: Mapping[str, Any] | None) -> str:
     if not timings:
         return f"CPU latency: {NOT_REPORTED}."
+    threads = f"{timings['threads']} thread{'s' * (timings['threads'] > 1)}"
     return (
-        f"CPU latency: one image, float32, {timings['threads']} thread{'s' * (timings['threads'] > 1)}, "
-        f"{timings['machine']}, PyTorch {timings['torch']}; median."
+        f"CPU latency: one image, float32, {threads}, {timings['machine']}, PyTorch {timings['torch']}; the median, "
+        "and in brackets the least and the greatest of several passes."
     )
 
 

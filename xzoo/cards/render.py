@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from xzoo.cards.draw import chain, chain_html, contract_svg, snippets
-from xzoo.cards.gallery import SOURCES, fidelity
+from xzoo.cards.gallery import SOURCES, fidelity, latency_text
 from xzoo.catalog.describe import NOT_REPORTED, data_line, figure_text, human_bytes
 from xzoo.catalog.entries import Card
 from xzoo.catalog.licences import licence_class
@@ -134,14 +134,18 @@ def _facts(card: Card, timing: Mapping[str, Any] | None) -> str:
             else NOT_REPORTED,
             "parameters": f"{size['params']:,}" if "params" in size else NOT_REPORTED,
             "MFLOPs": f"{mflops:g}" if mflops else NOT_REPORTED,
-            "CPU latency": f"{timing['latency_ms']:.3g} ms for one image, {timing['threads']} thread"
-            f"{'s' * (timing['threads'] > 1)}, {timing['machine']}"
-            if timing and "latency_ms" in timing
-            else NOT_REPORTED,
+            "CPU latency": _latency(timing),
         }
     if card.licence.get("notes"):
         rows["licence notes"] = card.licence["notes"]
     return _table(("fact", "value"), rows.items())
+
+
+def _latency(timing: Mapping[str, Any] | None) -> str:
+    if not timing or "latency_ms" not in timing:
+        return NOT_REPORTED
+    threads = f"{timing['threads']} thread{'s' * (timing['threads'] > 1)}"
+    return f"{latency_text(timing['latency_ms'], timing.get('range_ms'))} for one image, {threads}, {timing['machine']}"
 
 
 def _class(spdx: str) -> str:
