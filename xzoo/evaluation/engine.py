@@ -11,6 +11,7 @@ import numpy as np
 from xzoo import errors
 from xzoo.data.manifest import Manifest
 from xzoo.evaluation.embedding import embed_images
+from xzoo.evaluation.groups import differential
 from xzoo.evaluation.pixels import SIZES, Pixels
 from xzoo.evaluation.protocols.sides import Side, choose
 from xzoo.evaluation.ranking import retrieval
@@ -138,6 +139,23 @@ def evaluate(
         )
 
     ranks = {key: float(search.cmc[rank - 1]) for key, rank in RANKS.items()}
+    # Groups are compared at the finest rate that these data support.
+    finest = min((far for far in FARS.values() if pairs.thresholds[far] is not None), default=None)
+    groups = None
+    if finest is not None:
+        groups = differential(
+            members,
+            probes,
+            member_subject,
+            probe_subject,
+            [_one_group(known, who) for who in member_subject] if templates else [row.group for row in known.rows],
+            [row.group for row in asked.rows],
+            finest,
+            pairs.thresholds[finest],
+            image_a=None if templates else known_number,
+            image_b=None if templates else asked_number,
+        )
+    said = (*pairs.warnings, *(groups.warnings if groups else ()))
     kept = None
     if details:
         from xzoo.evaluation.report_details import explain
@@ -185,7 +203,8 @@ def evaluate(
         n_genuine=pairs.n_genuine,
         n_impostor=pairs.n_impostor,
         intervals=intervals_of(search, pairs, FARS),
-        warnings=_warnings(pairs.warnings, search.n_unmated, len(probes), len(members)),
+        groups=groups,
+        warnings=_warnings(said, search.n_unmated, len(probes), len(members)),
     )
 
 
@@ -236,6 +255,11 @@ def _resolve(model: Embeds | str | Path) -> Embeds:
             exists="a name, a run folder, or what xzoo.create returns",
         )
     return model
+
+
+def _one_group(known: Manifest, subject: str) -> str | None:
+    """Return the attributes that the gallery's rows of a subject first tell."""
+    return next((row.group for row in known.rows if row.subject == subject and row.group), None)
 
 
 def _image(row: Any) -> tuple[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,12 @@ import numpy.typing as npt
 
 from xzoo import errors
 from xzoo.evaluation.intervals import Interval, wilson
-from xzoo.evaluation.similarity import Embeddings, Labels, codes, each_block, labels, rows_of
+from xzoo.evaluation.similarity import Embeddings, Labels, codes, each_block, images_of, labels, rows_of, twice
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Group", "by_group"]
+__all__ = ["Differential", "Group", "by_group", "differential"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,101 @@ class Group:
         few = [("false rejects", self.false_rejects), ("false accepts", self.false_accepts)]
         return tuple(f"The rate rests on {count} {what}, fewer than 30." for what, count in few if count < 30)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts, rates and intervals."""
+        rates = {"fnmr": self.fnmr, "fmr": self.fmr}
+        ends = {"fnmr_interval": self.fnmr_interval, "fmr_interval": self.fmr_interval}
+        return {**asdict(self), **rates, **{key: None if pair is None else list(pair) for key, pair in ends.items()}}
+
+
+@dataclass(frozen=True)
+class Differential:
+    """Every group at the one threshold of all comparisons.
+
+    Attributes:
+        far: The false accept rate over all comparisons that the threshold keeps.
+        threshold: The score from which a pair is accepted, in every group.
+        groups: By attribute and value, ``gender=f``.
+    """
+
+    far: float
+    threshold: float
+    groups: Mapping[str, Group]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists and numbers."""
+        groups = {name: group.to_dict() for name, group in self.groups.items()}
+        return {"far": self.far, "threshold": self.threshold, "groups": groups}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Differential:
+        """Build it from what ``to_dict`` returned; rates and intervals follow from the counts."""
+        counts = Group.__dataclass_fields__
+        groups = {name: Group(**{key: group[key] for key in counts}) for name, group in facts["groups"].items()}
+        return cls(facts["far"], facts["threshold"], groups)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the counts cannot tell: groups whose rates rest on fewer than 30 errors."""
+        few = [name for name, group in self.groups.items() if group.warnings]
+        return (f"Of groups, rates rest on fewer than 30 errors: {', '.join(few)}.",) if few else ()
+
+
+def differential(
+    embeddings_a: Embeddings,
+    embeddings_b: Embeddings,
+    subject_a: Labels,
+    subject_b: Labels,
+    attributes_a: Sequence[str | None],
+    attributes_b: Sequence[str | None],
+    far: float,
+    threshold: float | None,
+    *,
+    image_a: Labels | None = None,
+    image_b: Labels | None = None,
+) -> Differential | None:
+    """Count the errors of every group that a manifest names, at one threshold for all.
+
+    Args:
+        embeddings_a: As for :func:`by_group`, like all that is not named here.
+        embeddings_b: The same.
+        subject_a: The same.
+        subject_b: The same.
+        attributes_a: ``[A]`` as ``Row.group`` has them: ``gender=f age=30-39``, or ``None``. A row that does
+            not tell an attribute takes no part in its comparisons.
+        attributes_b: ``[B]``.
+        far: The false accept rate that the threshold keeps over everybody.
+        threshold: That of :func:`verification` of everybody, at ``far``.
+        image_a: The same.
+        image_b: The same.
+
+    Returns:
+        ``None`` where nobody's attributes are told, or there is no threshold.
+    """
+    told_a, told_b = (
+        [dict(part.partition("=")[::2] for part in (words or "").split()) for words in side]
+        for side in (attributes_a, attributes_b)
+    )
+    names = sorted({name for words in (*told_a, *told_b) for name in words})
+    if not names or threshold is None or not np.isfinite(threshold):
+        return None
+    groups: dict[str, Group] = {}
+    for name in names:
+        a, b = (np.array([words.get(name, "") for words in side]) for side in (told_a, told_b))
+        found = by_group(
+            embeddings_a,
+            embeddings_b,
+            subject_a,
+            subject_b,
+            a,
+            b,
+            threshold,
+            image_a=image_a,
+            image_b=image_b,
+        )
+        groups |= {f"{name}={value}" if value else name: found[value] for value in found if value}
+    return Differential(far, float(threshold), groups)
+
 
 def by_group(
     embeddings_a: Embeddings,
@@ -73,6 +169,8 @@ def by_group(
     threshold: float,
     same: bool = False,
     *,
+    image_a: Labels | None = None,
+    image_b: Labels | None = None,
     device: str | None = None,
 ) -> dict[str, Group]:
     """Count the errors within each group at one threshold for all.
@@ -89,6 +187,9 @@ def by_group(
         group_b: ``[B]``.
         threshold: The score from which a pair is accepted, of the whole.
         same: Both are one set in one order: each pair counts once, no row meets itself.
+        image_a: ``[A]`` what image a row shows, where the sets overlap in part: a pair of images counts once,
+            and no image meets itself.
+        image_b: ``[B]``.
         device: Where to compute.
 
     Raises:
@@ -105,12 +206,16 @@ def by_group(
     in_a, in_b = codes(names_a, names_b)
     names: list[Any] = np.unique(np.concatenate([names_a, names_b])).tolist()
     counts = np.zeros((len(names), 4), np.int64)
+    images = None if same else images_of(image_a, image_b, len(a), len(b))
+    again = None if images is None else twice(*images)
 
     def work(rows: slice, first: int, scores: torch.Tensor) -> npt.NDArray[np.int64]:
         hit = (scores >= threshold).cpu().numpy()
         wanted = in_a[rows, None] == in_b[None, first:]
         if same:
             wanted &= np.arange(len(hit))[:, None] < np.arange(hit.shape[1])[None]
+        if again is not None:
+            wanted &= ~again(rows, first)
         mates = who_a[rows, None] == who_b[None, first:]
         found = np.zeros((len(names), 4), np.int64)
         for column, cells in enumerate((mates, ~mates, mates & ~hit, ~mates & hit)):

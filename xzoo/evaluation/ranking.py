@@ -70,6 +70,13 @@ class Retrieval:
         values |= {"map": self.average_precision[mated], "minp": self.inverse_penalty[mated]}
         return by_subject(values, self._subject[mated])
 
+    @cached_property
+    def band(self) -> tuple[Interval, ...]:
+        """95 % intervals of each entry of ``cmc``, drawn as those of :attr:`interval`."""
+        mated = self.rank > 0
+        values = {str(rank): self.rank[mated] <= rank for rank in range(1, len(self.cmc) + 1)}
+        return tuple(by_subject(values, self._subject[mated]).values())
+
 
 def retrieval(
     query: Embeddings,

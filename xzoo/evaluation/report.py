@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xzoo import errors
+from xzoo.evaluation.groups import Differential
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -56,6 +57,7 @@ class Report:
         intervals: 95 % intervals of every figure (``rank1`` ... ``map``, ``minp``, ``auc``, ``eer``, ``tar@1e-1`` ...),
             from drawing subjects again.
         warnings: What these data cannot tell, one sentence each.
+        groups: Errors of every group of people at one threshold, where the manifest names groups.
         details: Curves, histograms, domains and worst errors, where they were asked for; not
             part of :meth:`to_dict`.
     """
@@ -88,6 +90,7 @@ class Report:
     n_impostor: int
     intervals: dict[str, tuple[float, float]]
     warnings: tuple[str, ...]
+    groups: Differential | None = None
     details: Details | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,6 +99,7 @@ class Report:
         del plain["details"]
         plain |= {key: list(value) for key, value in plain.items() if isinstance(value, tuple)}
         plain["intervals"] = {key: list(ends) for key, ends in self.intervals.items()}
+        plain["groups"] = None if self.groups is None else self.groups.to_dict()
         return plain
 
     def to_json(self, indent: int | None = None) -> str:
@@ -141,6 +145,7 @@ class Report:
         Raises:
             EvaluationError: A key is missing or unknown.
         """
+        facts = {"groups": None, **facts}  # runs from before groups were compared
         names = {item.name for item in dataclasses.fields(cls)} - {"details"}
         if names != facts.keys():
             missing, unknown = sorted(names - facts.keys()), sorted(facts.keys() - names)
@@ -152,7 +157,8 @@ class Report:
             )
         tuples = {key: tuple(facts[key]) for key in ("adapters", "warnings")}
         intervals = {key: (float(low), float(high)) for key, (low, high) in facts["intervals"].items()}
-        return cls(**{**facts, **tuples, "intervals": intervals})
+        groups = None if facts["groups"] is None else Differential.from_dict(facts["groups"])
+        return cls(**{**facts, **tuples, "intervals": intervals, "groups": groups})
 
     def __str__(self) -> str:
         known = "templates" if self.templates else "images"

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,9 +23,11 @@ import numpy.typing as npt
 from xzoo.catalog.names import SPECTRA
 from xzoo.evaluation.intervals import wilson
 from xzoo.evaluation.report import intervals_of
-from xzoo.evaluation.similarity import codes
+from xzoo.evaluation.similarity import codes, each_block, rows_of, twice
 
 if TYPE_CHECKING:
+    import torch
+
     from xzoo.data.manifest import Manifest, Row
     from xzoo.evaluation.protocols.sides import Side
     from xzoo.evaluation.ranking import Retrieval
@@ -151,6 +153,7 @@ class Details:
     Attributes:
         cmc: Entry k-1 is the rate of mated probes found among the first k.
         n_mated: Probes behind ``cmc``.
+        band: 95 % intervals of each entry of ``cmc``, from drawing subjects again.
         genuine: ``[BINS]`` genuine comparisons by cosine, in equal steps from -1 to 1.
         impostor: ``[BINS]`` the same of impostors.
         domains: The bands compared with each other.
@@ -185,6 +188,7 @@ class Details:
     weights_sha256: str | None = None
     scope: str = ""
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    band: tuple[tuple[float, float], ...] = ()
     ced: tuple[tuple[float, float], ...] = ()
     displaced: tuple[Displaced, ...] = ()
 
@@ -244,29 +248,38 @@ def collect(
         worst: Errors of each kind to keep.
         facts: Further fields of :class:`Details`.
     """
-    p, g = _unit(probe), _unit(gallery)
+    p, g = rows_of(probe, gallery, ("probe", "gallery"), None)
     who, whose = codes(np.asarray(probe_subject), np.asarray(gallery_subject))
-    counted = _counted(probe_image, gallery_image)
+    # The gallery comes first in the figures, so of two comparisons of one pair the same one counts here.
+    overlap = probe_image is not None and gallery_image is not None
+    again = twice(np.asarray(probe_image), np.asarray(gallery_image), upper=True) if overlap else None
     genuine, impostor = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     low: list[tuple[float, int, int]] = []
     high: list[tuple[float, int, int]] = []
     missed: list[tuple[int, float, int, int, float]] = []
-    for rows, scores in _blocks(p, g):
+
+    def work(rows: slice, _: int, block: torch.Tensor) -> tuple[Any, ...]:
+        scores = block.cpu().numpy()
         same = who[rows, None] == whose[None]
         mine, theirs = same, ~same
-        if counted is not None:
-            wanted = counted(rows)
+        if again is not None:
+            wanted = ~again(rows, 0)
             mine, theirs = same & wanted, theirs & wanted
-        genuine += _counts(scores[mine])
-        impostor += _counts(scores[theirs])
-        low = sorted([*low, *_extreme(scores, mine, rows.start, worst, low, lowest=True)])[:worst]
-        high = sorted(
-            [*high, *_extreme(scores, theirs, rows.start, worst, high, lowest=False)],
-            key=lambda item: (-item[0], *item[1:]),
-        )[:worst]
         apart = left_out(rows) if left_out is not None else _itself(probe_image, gallery_image, rows)
-        missed += _misses(scores, same, apart, rows.start)
-        missed = sorted(missed, key=lambda item: (-item[0], item[1], item[2]))[:worst]
+        return (
+            _counts(scores[mine]),
+            _counts(scores[theirs]),
+            _extreme(scores, mine, rows.start, worst, lowest=True),
+            _extreme(scores, theirs, rows.start, worst, lowest=False),
+            _misses(scores, same, apart, rows.start),
+        )
+
+    for own, others, lowest, highest, failed in each_block(p, g, work, BLOCK_SCORES):
+        genuine += own
+        impostor += others
+        low = sorted([*low, *lowest])[:worst]
+        high = sorted([*high, *highest], key=lambda item: (-item[0], *item[1:]))[:worst]
+        missed = sorted([*missed, *failed], key=lambda item: (-item[0], item[1], item[2]))[:worst]
 
     def pair(score: float, row: int, column: int) -> Pair:
         return Pair(probe_picture[row], gallery_picture[column], score)
@@ -293,13 +306,6 @@ def _unit(rows: Vector) -> Vector:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
-def _blocks(probe: Vector, gallery: Vector) -> Iterator[tuple[slice, Vector]]:
-    step = max(1, BLOCK_SCORES // len(gallery))
-    for start in range(0, len(probe), step):
-        rows = slice(start, min(start + step, len(probe)))
-        yield rows, probe[rows] @ gallery.T
-
-
 def _counts(scores: Vector) -> Vector:
     bins = ((scores + scores.dtype.type(1)) * scores.dtype.type(BINS / 2)).astype(np.int64)
     return np.bincount(np.clip(bins, 0, BINS - 1, out=bins), minlength=BINS)
@@ -310,16 +316,10 @@ def _extreme(
     wanted: Vector,
     offset: int,
     count: int,
-    known: Sequence[tuple[float, int, int]],
     *,
     lowest: bool,
 ) -> list[tuple[float, int, int]]:
-    """Return ``(score, row, column)`` of the lowest or highest wanted scores of a block.
-
-    Scores that the ``known`` ones of earlier blocks already beat are left out.
-    """
-    if len(known) == count:
-        wanted = wanted & (scores < known[-1][0] if lowest else scores > known[-1][0])
+    """Return ``(score, row, column)`` of the lowest or highest wanted scores of a block."""
     places = np.flatnonzero(wanted)
     if not len(places) or not count:
         return []
@@ -357,16 +357,6 @@ def _misses(
 
 def _itself(a: Vector | None, b: Vector | None, rows: slice) -> Vector | None:
     return None if a is None or b is None else np.asarray(a)[rows, None] == np.asarray(b)[None]
-
-
-def _counted(a: Vector | None, b: Vector | None) -> Callable[[slice], Vector] | None:
-    """Return a mask over blocks of rows that keeps one comparison of each pair of images."""
-    if a is None or b is None:
-        return None
-    a, b = codes(np.asarray(a), np.asarray(b))
-    a_in_b, b_in_a = np.isin(a, b), np.isin(b, a)
-    # A pair comes twice only when both its images are on both sides; the gallery's number is then the lower.
-    return lambda rows: ~((a_in_b[rows, None] & b_in_a[None]) & (b[None] >= a[rows, None]))
 
 
 def domain_matrix(embeddings: Vector, subject: Vector, domain: Vector) -> tuple[tuple[str, ...], tuple[Cell, ...]]:
@@ -482,6 +472,7 @@ def explain(
         np.array([row.subject for row in asked.rows]),
         np.array([picture.subject for picture in shown]),
         cmc=search.cmc[: len(members)].tolist(),
+        band=search.band[: len(members)],
         n_mated=search.n_query,
         probe_picture=[_picture(row) for row in asked.rows],
         gallery_picture=shown,
@@ -519,7 +510,7 @@ def _protocol(sides: tuple[Side, Side], split: str | None, templates: bool) -> s
             "verification: every comparison counted, none sampled",
             "TAR at FAR: the largest true accept rate whose false accept rate is not above FAR",
             "EER: the mean of both error rates where they are closest",
-            "intervals: 95 %, subjects drawn again with replacement 2,000 times; on the CMC Wilson's",
+            "intervals: 95 %, subjects drawn again with replacement 2,000 times",
         ]
     )
 

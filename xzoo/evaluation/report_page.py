@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xzoo import errors
-from xzoo.evaluation.intervals import wilson
 from xzoo.evaluation.report import Report
 from xzoo.evaluation.report_svg import Line, chart, heatmap, linear, logarithmic, probit
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+    from xzoo.evaluation.groups import Differential
     from xzoo.evaluation.protocols.runner import ProtocolResult
     from xzoo.evaluation.report_details import Cell, Details, Miss, Pair, Picture
 
@@ -30,6 +30,7 @@ Interval = tuple[float, float]
 
 FILES = ("report.html", "report.json", "report.md", "model-index.yaml")
 THUMBNAIL = 88
+GROUPS = ("group", "subjects", "FNMR", "95 %", "false rejects", "FMR", "95 %", "false accepts")
 
 STYLE = """
 :root { color-scheme: light; }
@@ -218,6 +219,9 @@ def markdown(report: Report | ProtocolResult) -> str:
         cells = {(cell.gallery, cell.probe): cell for cell in report.details.matrix}
         lines += [_row(["gallery \\ probe", *names]), _row(["---"] * (len(names) + 1))]
         lines += [_row([known, *(_rank1(cells.get((known, asked))) for asked in names)]) for known in names]
+    if report.groups is not None:
+        lines += ["", _groups_said(report.groups), "", _row(GROUPS), _row(["---"] * len(GROUPS))]
+        lines += map(_row, _group_rows(report.groups))
     if report.warnings:
         lines += ["", *(f"- {_cell(warning)}" for warning in report.warnings)]
     return "\n".join(lines) + "\n"
@@ -385,6 +389,7 @@ def html(report: Report | ProtocolResult, *, thumbnails: bool = False) -> str:
         "<h2>Figures</h2>",
         _table(("figure", "value", "95 % interval", "counted on"), sheet.rows, numbers=(1,)),
         *(f'<p class="note">{escape(warning)}</p>' for warning in sheet.warnings),
+        *_groups(report.groups),
         "<h2>Curves</h2>",
         *([f"<p>{escape(details.scope)}</p>"] if details.scope else []),
         '<div class="plots">',
@@ -412,13 +417,45 @@ def html(report: Report | ProtocolResult, *, thumbnails: bool = False) -> str:
     )
 
 
+def _groups(found: Differential | None) -> Iterable[str]:
+    if found is None:
+        return
+    yield "<h2>Groups</h2>"
+    yield f"<p>{escape(_groups_said(found))}</p>"
+    yield _table(GROUPS, _group_rows(found), numbers=(1, 2, 5))
+
+
+def _groups_said(found: Differential) -> str:
+    return (
+        f"Errors within each group at one threshold for all, {found.threshold:.4f}, which keeps FAR {found.far:g} over "
+        "all comparisons; those across groups are left out. Intervals: Wilson, comparisons taken for independent."
+    )
+
+
+def _group_rows(found: Differential) -> list[tuple[str, ...]]:
+    def cells(rate: float | None, ends: Interval | None, errors: int, of: int) -> tuple[str, str, str]:
+        if rate is None or ends is None:
+            return "", "", "no comparison"
+        return f"{rate:.4f}", f"{ends[0]:.4f} to {ends[1]:.4f}", f"{errors} of {of}"
+
+    return [
+        (
+            name,
+            str(group.n_subjects),
+            *cells(group.fnmr, group.fnmr_interval, group.false_rejects, group.n_genuine),
+            *cells(group.fmr, group.fmr_interval, group.false_accepts, group.n_impostor),
+        )
+        for name, group in found.groups.items()
+    ]
+
+
 # --- plots -------------------------------------------------------------------------------------
 
 
 def _plots(sheet: _Sheet) -> Iterable[str]:
     details = sheet.details
     if details.cmc:
-        caption = f"Rate of {details.n_mated} mated probes found among the first k; shaded: 95 % Wilson interval."
+        caption = f"Rate of {details.n_mated} mated probes found among the first k; shaded: 95 % interval, by subject."
         yield _figure(_cmc(details), caption)
     if details.ced:
         yield _figure(_ced(details), "Share of images whose landmarks err by no more than this.")
@@ -443,7 +480,7 @@ def _plots(sheet: _Sheet) -> Iterable[str]:
 def _cmc(details: Details) -> str:
     count = len(details.cmc)
     points = [(rank + 1.0, rate) for rank, rate in enumerate(details.cmc)]
-    band = [(rank, *wilson(round(rate * details.n_mated), details.n_mated)) for rank, rate in points]
+    band = [(rank, *ends) for (rank, _), ends in zip(points, details.band, strict=True)] if details.band else None
     x = linear("rank k", 1, max(count, 2))
     x = type(x)(x.label, x.low, x.high, x.scale, ((1.0, "1"), *((mark, text) for mark, text in x.ticks if mark > 1)))
     return chart(

@@ -26,10 +26,12 @@ from xzoo.evaluation.similarity import (
     ahead,
     codes,
     each_block,
+    images_of,
     labels,
     rows_of,
     sort_flat,
     tensor_of,
+    twice,
 )
 
 if TYPE_CHECKING:
@@ -256,7 +258,7 @@ def _pairs(
     numbers_a, numbers_b = codes(labels(subject_a, len(a), "subject_a"), labels(subject_b, len(b), "subject_b"))
     if same and not np.array_equal(numbers_a, numbers_b):
         raise errors.EvaluationError("same=True with other subjects on each side", why="One set has one order.")
-    return _Pairs(a, b, numbers_a, numbers_b, same, _images(image_a, image_b, len(a), len(b)), block_scores)
+    return _Pairs(a, b, numbers_a, numbers_b, same, images_of(image_a, image_b, len(a), len(b)), block_scores)
 
 
 def every_score(
@@ -341,9 +343,7 @@ class _Pairs:
         self.last = np.searchsorted(self.subject_b, self.subject_a, "right")
         self.images = None
         if images is not None:
-            image_a, image_b = images[0][order_a], images[1][order_b]
-            # A pair comes twice only when both its images are on both sides.
-            self.images = image_a, image_b, np.isin(image_a, image_b), np.isin(image_b, image_a)
+            self.images = twice(images[0][order_a], images[1][order_b])
 
     def each(self, genuine: bool, work: Callable[[torch.Tensor, int], Result]) -> Iterator[Result]:
         import torch
@@ -373,9 +373,7 @@ class _Pairs:
             below = torch.ones((n, n), dtype=torch.bool, device=scores.device).tril()
             scores[:, :n].masked_fill_(below, -torch.inf)
         if self.images is not None:
-            image_a, image_b, a_in_b, b_in_a = self.images
-            twice = (a_in_b[rows, None] & b_in_a[None, first:]) & (image_a[rows, None] >= image_b[None, first:])
-            scores.masked_fill_(torch.from_numpy(twice).to(scores.device), -torch.inf)
+            scores.masked_fill_(torch.from_numpy(self.images(rows, first)).to(scores.device), -torch.inf)
         return torch.from_numpy(row).to(scores.device), torch.from_numpy(column).to(scores.device)
 
     def intervals(self, found: Verification) -> dict[str | float, Interval | None]:
@@ -781,15 +779,3 @@ def _vector(values: Embeddings, what: str) -> torch.Tensor:
     if scores.dtype in (torch.float32, torch.float64):
         return scores
     return scores.to(torch.float32 if scores.dtype in (torch.float16, torch.bfloat16) else torch.float64)
-
-
-def _images(
-    image_a: Labels | None, image_b: Labels | None, n_a: int, n_b: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]] | None:
-    """Return both vectors of image numbers: both, or neither."""
-    if image_a is None and image_b is None:
-        return None
-    if image_a is None or image_b is None:
-        missing = "image_a" if image_a is None else "image_b"
-        raise errors.EvaluationError(f"verification without {missing}", why="Images are told apart on both sides.")
-    return codes(labels(image_a, n_a, "image_a"), labels(image_b, n_b, "image_b"))

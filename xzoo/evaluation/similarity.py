@@ -25,10 +25,12 @@ __all__ = [
     "ahead",
     "codes",
     "each_block",
+    "images_of",
     "labels",
     "rows_of",
     "sort_flat",
     "tensor_of",
+    "twice",
 ]
 
 Embeddings: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
@@ -207,6 +209,40 @@ def codes(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> tuple[npt.NDArra
         )
     numbers = np.unique(np.concatenate([first, second]), return_inverse=True)[1]
     return numbers[: len(first)], numbers[len(first) :]
+
+
+def images_of(
+    image_a: Labels | None, image_b: Labels | None, n_a: int, n_b: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]] | None:
+    """Return both vectors of image numbers: both, or neither."""
+    if image_a is None and image_b is None:
+        return None
+    if image_a is None or image_b is None:
+        missing = "image_a" if image_a is None else "image_b"
+        raise errors.EvaluationError(f"comparisons without {missing}", why="Images are told apart on both sides.")
+    return codes(labels(image_a, n_a, "image_a"), labels(image_b, n_b, "image_b"))
+
+
+def twice(
+    image_a: npt.NDArray[Any], image_b: npt.NDArray[Any], *, upper: bool = False
+) -> Callable[[slice, int], npt.NDArray[np.bool_]]:
+    """Return which comparisons of two sets that overlap are of an image with itself, or come a second time.
+
+    Args:
+        image_a: ``[A]`` what image a row shows.
+        image_b: ``[B]``.
+        upper: Of two comparisons of one pair keep that whose image of the first set has the higher number,
+            as where the sets come in the other order.
+
+    Returns:
+        For rows of the first set and a first column of the second ``bool [rows, B - first]``.
+    """
+    a, b = codes(image_a, image_b)
+    # A pair comes twice only when both its images are on both sides.
+    a_in_b, b_in_a = np.isin(a, b), np.isin(b, a)
+    if upper:
+        a, b = -a, -b
+    return lambda rows, first: (a_in_b[rows, None] & b_in_a[None, first:]) & (a[rows, None] >= b[None, first:])
 
 
 def each_block(

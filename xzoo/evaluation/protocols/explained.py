@@ -80,6 +80,7 @@ def explain_search(
         asked.subject,
         known.subject,
         cmc=search.cmc[: len(known.vectors)].tolist(),
+        band=search.band[: len(known.vectors)],
         n_mated=search.n_query,
         probe_picture=_pictures(plan.probe, manifest, places[1], asked),
         gallery_picture=_pictures(plan.gallery, manifest, places[0], known),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from xzoo import errors
 from xzoo.catalog.names import natural_key
 from xzoo.data.manifest import Manifest, Row
+from xzoo.evaluation.groups import Differential, differential
 from xzoo.evaluation.intervals import Interval, wilson
 from xzoo.evaluation.protocols import figures
 from xzoo.evaluation.protocols.schema import Protocol, Sample, Selection, parse_figure
@@ -67,6 +68,8 @@ class ProtocolResult:
             one repetition (:attr:`OpenSet.interval`); figures of one repetition over comparisons get those of
             :attr:`Verification.interval`; rates of listed pairs Wilson's, pairs taken for independent.
         warnings: What these data cannot tell, one sentence each.
+        groups: Errors of every group of the first repetition at one threshold, where the protocol says ``groups_at``
+            and the manifest names groups.
         details: Curves, histograms and worst errors of the first repetition, where they were asked
             for; not part of :meth:`to_dict`.
     """
@@ -83,6 +86,7 @@ class ProtocolResult:
     std: dict[str, float | None]
     intervals: dict[str, tuple[float, float]]
     warnings: tuple[str, ...]
+    groups: Differential | None = None
     details: Details | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +98,7 @@ class ProtocolResult:
         plain["repetitions"] = list(plain["repetitions"])
         plain["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
         plain["warnings"] = list(self.warnings)
+        plain["groups"] = None if self.groups is None else self.groups.to_dict()
         return plain
 
     def to_json(self, indent: int | None = None) -> str:
@@ -216,7 +221,13 @@ def run_protocol(
         mean=mean,
         std=std,
         intervals=_intervals(plan, found),
-        warnings=(*_warnings(plan, done), *found[0].few),
+        warnings=(
+            *_warnings(plan, done),
+            *found[0].few,
+            *(found[0].groups.warnings if found[0].groups else ()),
+            *_without_groups(plan, found[0].groups),
+        ),
+        groups=found[0].groups,
         details=_explained(plan, manifest, embed, work[0], len(done)) if details else None,
     )
 
@@ -402,6 +413,7 @@ class _Done:
     outcomes: figures.Outcomes | None
     ends: Mapping[str, Interval]
     few: tuple[str, ...] = ()
+    groups: Differential | None = None
 
 
 def _intervals(plan: Protocol, found: Sequence[_Done]) -> dict[str, Interval]:
@@ -420,6 +432,7 @@ class _Side:
     camera: Table
     image: Table
     names: list[str]
+    group: list[str | None]
     templates: bool
     rows: int
 
@@ -438,6 +451,7 @@ def _side(selection: Selection, manifest: Manifest, embed: _Embeddings, places: 
         np.array([row.camera or "" for row in rows]),
         images,
         names,
+        [row.group for row in rows],
         selection.template is not None,
         len(places),
     )
@@ -519,7 +533,8 @@ def _search(
             hits = {
                 name: bool(rank == 1) for name, rank in zip(asked.names, searched.rank.tolist(), strict=True) if rank
             }
-    if kinds & {"auc", "eer", "tar", "tar_nearest"}:
+    groups: Differential | None = None
+    if kinds & {"auc", "eer", "tar", "tar_nearest"} or plan.groups_at is not None:
         fars = tuple(at for _, kind, _, at in wanted if kind == "tar" and at)
         pooled_side = known.templates or asked.templates
         image_a, image_b = (None, None) if pooled_side else (known.image, asked.image)
@@ -528,7 +543,7 @@ def _search(
             asked.vectors,
             known.subject,
             asked.subject,
-            fars or (1e-1,),
+            tuple(dict.fromkeys((*fars, *([] if plan.groups_at is None else [plan.groups_at])))) or (1e-1,),
             image_a=image_a,
             image_b=image_b,
         )
@@ -545,6 +560,19 @@ def _search(
                 interval = told.get(at if kind == "tar" and at else kind)
                 if interval is not None and found.get(name) is not None:
                     ends[name] = interval
+        if plan.groups_at is not None:
+            groups = differential(
+                known.vectors,
+                asked.vectors,
+                known.subject,
+                asked.subject,
+                known.group,
+                asked.group,
+                plan.groups_at,
+                whole.thresholds[plan.groups_at],
+                image_a=image_a,
+                image_b=image_b,
+            )
         if "tar_nearest" in kinds:
             genuine, impostor = every_score(
                 known.vectors, asked.vectors, known.subject, asked.subject, image_a=image_a, image_b=image_b
@@ -554,7 +582,13 @@ def _search(
     counts |= {"mated probes": mated or int(np.isin(asked.subject, known.subject).sum())}
     counts["unmated probes"] = len(asked.vectors) - counts["mated probes"]
     repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, hits)
-    return _Done(repetition, outcomes, ends, few)
+    return _Done(repetition, outcomes, ends, few, groups)
+
+
+def _without_groups(plan: Protocol, groups: Differential | None) -> tuple[str, ...]:
+    if plan.groups_at is None or groups is not None:
+        return ()
+    return (f"Groups are not compared at FAR {plan.groups_at:g}: none is named, or the data have no such threshold.",)
 
 
 def _rule(plan: Protocol, known: _Side, asked: _Side) -> tuple[Any, tuple[Table | None, Table | None]]:

@@ -149,6 +149,8 @@ class Protocol(Closed):
     (leave-one-out). Verification figures (``auc``, ``eer``, ``tar``) take every comparison of
     gallery and probe but that of an image with itself. ``cmc`` says what a rank counts: images,
     or subjects by their best image.
+    With ``groups_at`` errors are also counted within each group of people that the manifest names, at the
+    threshold that keeps this false accept rate over everybody.
     ``flip`` adds the embedding of each image's mirror image. With ``landmarks`` nobody is recognised: points
     are compared with those of the manifest, on the images that ``probe`` selects.
     """
@@ -168,6 +170,7 @@ class Protocol(Closed):
     flip: bool = False
     figures: Annotated[list[Text], Field(min_length=1)]
     hits: bool = False
+    groups_at: Annotated[float, Field(gt=0, le=1)] | None = None
     notes: list[Line] = []
 
     @model_validator(mode="wrap")
@@ -183,6 +186,8 @@ def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     listed = data.get("pairs") is not None
     for side in ("gallery", "probe"):
+        if listed and data.get("groups_at") is not None and side == "gallery":
+            yield "groups_at", "groups need a gallery and probes, not pairs"
         if listed and data.get(side) is not None:
             yield side, "not beside pairs, which name both sides"
         if not listed and data.get(side) is None:
@@ -221,7 +226,7 @@ def _misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _landmark_misfits(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key in ("gallery", "pairs", "exclusions", "flip", "hits"):
+    for key in ("gallery", "pairs", "exclusions", "flip", "hits", "groups_at"):
         if data.get(key):
             yield key, "not beside landmarks, which compare nobody"
     probe = data.get("probe")
