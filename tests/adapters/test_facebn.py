@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import xzoo
 from xzoo import adapters, errors
 from xzoo.adapters import facebn
-from xzoo.adapters.facebn import FaceBNOptions, Statistics, collect, merged, mixed, online
+from xzoo.adapters.facebn import FacebnOptions, Statistics, collect, merged, mixed, online
 from xzoo.evaluation import retrieval
 from xzoo.families.base import Embedder
 
@@ -137,11 +137,11 @@ def test_a_weight_of_one_and_one_batch_is_training_mode_and_the_unbiased_varianc
     inputs = student.preprocess.normalise(faces)
     norm = next(module for module in student.modules() if isinstance(module, nn.BatchNorm2d))
     x = torch.randn(4, norm.num_features, 2, 2, generator=torch.Generator().manual_seed(0))  # 16 elements a channel
-    layer = facebn._Layer(norm, FaceBNOptions(mode="alpha", share=1.0))
+    layer = facebn._Layer(norm, FacebnOptions(mode="alpha", share=1.0))
     layer.look(x)
     wanted = copy.deepcopy(norm).train()(x)
     torch.testing.assert_close(layer.apply(x, layer.final(4)), wanted, rtol=0, atol=1e-6)
-    unbiased = facebn._Layer(norm, FaceBNOptions(mode="bayes", share=1.0))
+    unbiased = facebn._Layer(norm, FacebnOptions(mode="bayes", share=1.0))
     unbiased.look(x)
     apart = (unbiased.apply(x, unbiased.final(4)) - wanted).abs().max()
     assert 0.03 < apart < 0.3
@@ -166,14 +166,14 @@ def test_the_mixture_follows_its_formula_with_and_without_the_moment() -> None:
     def one(mean: float, variance: float) -> Statistics:
         return Statistics(10, torch.tensor([mean]).double(), torch.tensor([variance]).double())
 
-    plain = mixed(one(0.0, 1.0), one(2.0, 3.0), 0.25, FaceBNOptions())
+    plain = mixed(one(0.0, 1.0), one(2.0, 3.0), 0.25, FacebnOptions())
     assert (plain.mean.item(), plain.variance.item()) == (0.5, 1.5)
-    moment = mixed(one(0.0, 1.0), one(2.0, 3.0), 0.25, FaceBNOptions(moment=True))
+    moment = mixed(one(0.0, 1.0), one(2.0, 3.0), 0.25, FacebnOptions(moment=True))
     assert moment.variance.item() == 1.5 + 0.25 * 0.75 * 4
-    bayes = mixed(one(0.0, 1.0), one(2.0, 3.0), 0.25, FaceBNOptions(mode="bayes"))
+    bayes = mixed(one(0.0, 1.0), one(2.0, 3.0), 0.25, FacebnOptions(mode="bayes"))
     assert bayes.variance.item() == pytest.approx(0.75 + 0.25 * 3 * 10 / 9)
-    assert FaceBNOptions().weight(256) == 0.5
-    assert FaceBNOptions(prior=0).weight(3) == 1.0
+    assert FacebnOptions().weight(256) == 0.5
+    assert FacebnOptions(prior=0).weight(3) == 1.0
 
 
 def test_the_first_layer_of_each_mode_has_what_its_rule_says(student: Embedder) -> None:

@@ -31,7 +31,7 @@ from xzoo.adapters.base import AttachedAdapter, Kind, Slot, register_kind
 if TYPE_CHECKING:
     from xzoo.families.base import Embedder
 
-__all__ = ["FACEBN", "FaceBNOptions", "Statistics", "collect", "merged", "mixed", "online"]
+__all__ = ["FACEBN", "FacebnOptions", "Statistics", "collect", "merged", "mixed", "online"]
 
 MODES = ("prior_count", "alpha", "bayes", "ema", "adabn")
 LAST_MIN_FACES = 256
@@ -41,7 +41,7 @@ Norm = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True)
-class FaceBNOptions:
+class FacebnOptions:
     """How statistics of new faces replace those of training.
 
     Attributes:
@@ -63,14 +63,20 @@ class FaceBNOptions:
     """
 
     mode: Literal["prior_count", "alpha", "bayes", "ema", "adabn"] = field(
-        default="prior_count", metadata={"choices": MODES}
+        default="prior_count", metadata={"choices": MODES, "help": "how new statistics are mixed with training's"}
     )
-    collect: Literal["batch", "sequential"] = field(default="batch", metadata={"choices": ("batch", "sequential")})
-    prior: float = field(default=256.0, metadata={"min": 0})
-    share: float = field(default=0.5, metadata={"min": 0, "max": 1})
-    rho: float = field(default=0.1, metadata={"min": 0, "max": 1})
-    moment: bool = False
-    min_faces: int = field(default=2, metadata={"min": 1})
+    collect: Literal["batch", "sequential"] = field(
+        default="batch", metadata={"choices": ("batch", "sequential"), "help": "one pass, or one for each layer"}
+    )
+    prior: float = field(
+        default=256.0, metadata={"min": 0, "help": "faces that training's statistics count for (prior_count)"}
+    )
+    share: float = field(
+        default=0.5, metadata={"min": 0, "max": 1, "help": "weight of the current batch (alpha, bayes)"}
+    )
+    rho: float = field(default=0.1, metadata={"min": 0, "max": 1, "help": "weight of each next batch (ema)"})
+    moment: bool = field(default=False, metadata={"help": "add the variance between the two means"})
+    min_faces: int = field(default=2, metadata={"min": 1, "help": "fewer leave everything as it was"})
 
     def __post_init__(self) -> None:
         for key, words in (("mode", MODES), ("collect", ("batch", "sequential"))):
@@ -123,7 +129,7 @@ def merged(first: Statistics, second: Statistics) -> Statistics:
     return Statistics(count, first.mean + apart * share, squares / count)
 
 
-def mixed(source: Statistics, seen: Statistics, weight: float, options: FaceBNOptions) -> Statistics:
+def mixed(source: Statistics, seen: Statistics, weight: float, options: FacebnOptions) -> Statistics:
     """Return what a layer normalises by: ``(1 - w) source + w seen``, weight 0 giving the source's own bits."""
     if not weight:
         return source
@@ -140,7 +146,7 @@ def mixed(source: Statistics, seen: Statistics, weight: float, options: FaceBNOp
 class _Layer:
     """One batch norm at work: what training left it, and what it has seen since."""
 
-    def __init__(self, norm: Norm, options: FaceBNOptions) -> None:
+    def __init__(self, norm: Norm, options: FacebnOptions) -> None:
         self.norm, self.options = norm, options
         self.seen: Statistics | None = None
         mean, variance = norm.running_mean, norm.running_var
@@ -177,7 +183,7 @@ class _Layer:
         return faces >= max(self.options.min_faces, least)
 
 
-def _layers(model: nn.Module, options: FaceBNOptions) -> dict[str, _Layer]:
+def _layers(model: nn.Module, options: FacebnOptions) -> dict[str, _Layer]:
     found = {
         path: _Layer(module, options)
         for path, module in model.named_modules()
@@ -231,7 +237,7 @@ class _Enough(Exception):
     """A pass has reached the layer that it was made for."""
 
 
-def _one_pass(layers: Mapping[str, _Layer], run: Callable[[], None], faces: int, options: FaceBNOptions) -> None:
+def _one_pass(layers: Mapping[str, _Layer], run: Callable[[], None], faces: int, options: FacebnOptions) -> None:
     weight = options.weight(faces)
 
     def rule(layer: _Layer, x: Tensor) -> Statistics | None:
@@ -287,7 +293,7 @@ def collect(
         name: Of the adapter on this model.
         spectrum: The band that it serves; ``None`` for all.
         batch_size: Faces of one pass; in ``alpha`` and ``bayes`` the last batch is what counts.
-        **values: Fields of :class:`FaceBNOptions`.
+        **values: Fields of :class:`FacebnOptions`.
 
     Raises:
         OptionError: The network has no batch norms, or an option cannot be meant.
@@ -301,7 +307,7 @@ def collect(
         'prior_count'
     """
     base.zoo_model(model)
-    options: FaceBNOptions = base.make_options(FACEBN, values)
+    options: FacebnOptions = base.make_options(FACEBN, values)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise errors.OptionError(f"batch_size={batch_size!r}", why="It is a whole number of images, from 1.")
     base.free_name(model, name, spectrum)
@@ -321,7 +327,7 @@ def collect(
     return adapter
 
 
-def _measured(model: Embedder, raw: Tensor, batch_size: int, options: FaceBNOptions) -> dict[str, Statistics]:
+def _measured(model: Embedder, raw: Tensor, batch_size: int, options: FacebnOptions) -> dict[str, Statistics]:
     layers, where, faces = _layers(model, options), next(model.parameters()), len(raw)
 
     def run() -> None:
@@ -349,13 +355,13 @@ def online(model: Embedder, **values: object) -> Iterator[None]:
 
     Args:
         model: The base, with whatever adapter it uses.
-        **values: Fields of :class:`FaceBNOptions`.
+        **values: Fields of :class:`FacebnOptions`.
 
     Raises:
         OptionError: The network has no batch norms, or an option cannot be meant.
     """
     base.zoo_model(model)
-    options: FaceBNOptions = base.make_options(FACEBN, values)
+    options: FacebnOptions = base.make_options(FACEBN, values)
     if options.collect == "sequential":
         raise errors.OptionError(
             'online(collect="sequential")',
@@ -373,7 +379,7 @@ def online(model: Embedder, **values: object) -> Iterator[None]:
         yield
 
 
-def _build(model: Embedder, options: FaceBNOptions, empty: bool) -> dict[str, Slot]:
+def _build(model: Embedder, options: FacebnOptions, empty: bool) -> dict[str, Slot]:
     slots: dict[str, Slot] = {}
     for path, layer in _layers(model, options).items():
         for key in ("running_mean", "running_var"):
@@ -384,7 +390,7 @@ def _build(model: Embedder, options: FaceBNOptions, empty: bool) -> dict[str, Sl
 FACEBN = Kind(
     name="facebn",
     summary="Batch-norm statistics of unlabelled faces at hand; no parameters, no cost at inference",
-    options=FaceBNOptions,
+    options=FacebnOptions,
     build=_build,
 )
 register_kind(FACEBN)
