@@ -137,6 +137,9 @@ def _scan(name: str, published: dict[str, dict[str, int]]) -> Reader:
         if task not in published:
             raise errors.OptionError(f"task={task!r} of reader {name!r}", exists=", ".join(published))
         listing.published = dict(published[task])
+        listing.notes.append(
+            "the counts compared with are those commonly repeated; not checked against the owner's paper"
+        )
         (_verify if task == "1:1" else _identify)(listing, name, folder)
 
     return Reader(
@@ -150,6 +153,7 @@ def _scan(name: str, published: dict[str, dict[str, int]]) -> Reader:
     )
 
 
+# Counts as public code and papers repeat them: none of our notes on papers holds them, so a difference is a hint.
 READERS = {
     "ijbb": _scan(
         "ijbb",
