@@ -20,9 +20,10 @@ import statistics
 import time
 
 import torch
+from torch.nn import functional as F
 
 from xzoo.data.people import SPECTRA, faces
-from xzoo.data.people.body import bodies
+from xzoo.data.people.body import bodies, body_labels
 from xzoo.evaluation import wilson
 
 DRAW = {"face": (faces, 112), "body": (bodies, (384, 128))}
@@ -71,8 +72,6 @@ def memory() -> bool:
 
 def gradients(images: torch.Tensor) -> torch.Tensor:
     """Return a plain feature that nothing was trained for: see the test of the bands."""
-    from torch.nn import functional as F
-
     bins, cell = 9, 8
     grey = F.avg_pool2d(images.float().mean(1, keepdim=True), 2)
     grey = (grey - grey.mean((2, 3), keepdim=True)) / grey.std((2, 3), keepdim=True)
@@ -87,21 +86,42 @@ def gradients(images: torch.Tensor) -> torch.Tensor:
     return F.normalize((found / (norm + 0.3 * norm.mean())).flatten(1))
 
 
+def person_of(who: torch.Tensor, sample: int, band: str, distance: float) -> dict[str, torch.Tensor]:
+    """Return the feature of a body, and of the face cut out of the same picture: what one camera sees."""
+    numbers = who, torch.full_like(who, sample)
+    seen = bodies(*numbers, band, distance=distance, seed=2)
+    left, top, right, bottom = body_labels(*numbers, spectrum=band, distance=distance, seed=2).face_box.T
+    high, wide = seen.shape[-2:]
+    # A square around the head, as a face detector would cut it.
+    half = (torch.maximum(right - left, bottom - top) / 2).clamp(min=4)
+    turn = torch.zeros(len(who), 2, 3)
+    turn[:, 0, 0], turn[:, 1, 1] = 2 * half / wide, 2 * half / high
+    turn[:, 0, 2] = (left + right + 1) / wide - 1
+    turn[:, 1, 2] = (top + bottom + 1) / high - 1
+    grid = F.affine_grid(turn, [len(who), 3, 112, 112], align_corners=False)
+    face = F.grid_sample(seen.float(), grid, padding_mode="border", align_corners=False)
+    return {"body": gradients(F.avg_pool2d(seen.float(), 2)), "face": gradients(face)}
+
+
+def templates(who: torch.Tensor, band: str, distance: float, samples: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    each = [person_of(who, sample, band, distance) for sample in samples]
+    means = {name: torch.stack([seen[name] for seen in each]).mean(0) for name in each[0]}
+    return {name: F.normalize(mean - mean.mean(0)) for name, mean in means.items()}
+
+
 def against(count: int) -> bool:
-    """VIS at 500 m enrolled, heat at 30 m searched, templates of four pictures of one day."""
+    """VIS at 500 m enrolled, heat at 30 m searched, templates of four pictures of one day.
+
+    People walk towards the camera, past it and away. Of 500 the face cut from the same picture finds more than the
+    body does (LWIR 59 against 44, z -1.65; among the 329 with four pictures from the front both find as many): gait
+    and clothes move plain edges more than they tell people apart. The order of the paper is one of trained networks.
+    """
     who, met = torch.arange(count) + 4000, True
+    enrolled = templates(who, "VIS", 500, (0, 2, 4, 6))
     for band in ("MWIR", "LWIR"):
-        hits = {}
-        for name, draw, options in (("face", faces, {}), ("body", bodies, {"size": (192, 64)})):
-            sides = []
-            for side, distance, samples in (("VIS", 500, (0, 2, 4, 6)), (band, 30, (1, 3, 5, 7))):
-                each = [
-                    gradients(draw(who, torch.full_like(who, sample), side, distance=distance, seed=2, **options))
-                    for sample in samples
-                ]
-                mean = torch.stack(each).mean(0)
-                sides.append(torch.nn.functional.normalize(mean - mean.mean(0)))
-            hits[name] = (sides[1] @ sides[0].T).argmax(1) == torch.arange(count)
+        probes, hits = templates(who, band, 30, (1, 3, 5, 7)), {}
+        for name in ("face", "body"):
+            hits[name] = (probes[name] @ enrolled[name].T).argmax(1) == torch.arange(count)
             found = int(hits[name].sum())
             low, high = wilson(found, count)
             print(

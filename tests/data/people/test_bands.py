@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from xzoo.data.people import SPECTRA, faces
 from xzoo.data.people.bands import radiance
-from xzoo.data.people.body import bodies
 from xzoo.data.people.cameras import CAMERAS, expose, path_at
 from xzoo.data.people.draws import normals
 from xzoo.data.people.labels import face_labels
@@ -250,27 +249,3 @@ def test_bands_are_as_far_apart_as_in_nature():
     print({f"{a}-{b}": round(value, 3) for (a, b), value in rank.items()})
     assert rank["MWIR", "LWIR"] > 1.5 * rank["VIS", "LWIR"]
     assert rank["VIS", "NIR"] > rank["VIS", "SWIR"] > rank["VIS", "MWIR"]
-
-
-@pytest.mark.slow
-def test_bodies_beat_faces_from_30_m_in_heat():
-    """Templates as in Table I of arXiv 2503.10931: VIS at 500 m enrolled, LWIR at 30 m searched, 200 strangers.
-
-    ``benchmarks/people.py`` does the same with more people, and an interval.
-    """
-    who = torch.arange(200) + 4000
-
-    def templates(draw, band: str, distance: int, samples: tuple[int, ...], **options) -> torch.Tensor:
-        each = [
-            gradients(draw(who, torch.full_like(who, sample), band, distance=distance, seed=2, **options))
-            for sample in samples
-        ]
-        mean = torch.stack(each).mean(0)
-        return F.normalize(mean - mean.mean(0))
-
-    hits = {}
-    for name, draw, options in (("face", faces, {}), ("body", bodies, {"size": (192, 64)})):
-        enrolled = templates(draw, "VIS", 500, (0, 2, 4, 6), **options)
-        probes = templates(draw, "LWIR", 30, (1, 3, 5, 7), **options)
-        hits[name] = int(((probes @ enrolled.T).argmax(1) == torch.arange(len(who))).sum())
-    assert hits["body"] > hits["face"] > 2, hits
