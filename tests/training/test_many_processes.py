@@ -91,7 +91,7 @@ def settings(folder: Path) -> dict[str, str]:
 
 
 def finished(call: list[str], folder: Path) -> None:
-    done = subprocess.run([sys.executable, *call], capture_output=True, text=True, timeout=200, env=settings(folder))
+    done = subprocess.run([sys.executable, *call], capture_output=True, text=True, timeout=900, env=settings(folder))
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -312,8 +312,8 @@ def _teacher(stage: Stage, name: str, network: Embedder, images: Images, seed: i
 def precision_of(asked: str, device: torch.device, *, kept: bool) -> str:
     """Return how a teacher runs: ``auto`` is bf16 where no answer is kept and the device has matrix units for it.
 
-    Instructions for bf16 alone (AVX-512) do not count: autocast on them took 1.2 times as long as float32 for
-    EdgeFace-Base (``benchmarks/distil.py``), where tiles (AMX) take less than half.
+    Instructions for bf16 without tiles (AVX-512 without AMX) do not count: EdgeFace-Base gained nothing from them
+    (``benchmarks/distil.py``).
     """
     if asked != "auto":
         return asked
