@@ -15,15 +15,18 @@ __all__ = ["command"]
 
 
 @click.command("reproduce", short_help="Run a published table again, beside its figures.")
-@click.argument("method", type=click.Choice(["xedgeface"]))
+@click.argument("method", type=click.Choice(["xedgeface", "bridge", "aird"]))
 @click.option(
     "--table",
     "which",
-    type=click.Choice(["ablation", "objectives"]),
+    type=click.Choice(["ablation", "objectives", "cost", "protocols"]),
     default="ablation",
     show_default=True,
-    help="ablation: what trains, and how strongly VIS is held. objectives: recipes for the same task.",
+    help="ablation: what each part is worth. objectives (xedgeface): recipes for the same task. cost and protocols "
+    "(bridge, aird): size and speed; figures on a data set.",
 )
+@click.option("--protocol", metavar="NAME", help="Of --table protocols: tinyface, scface.d1, lfw, ...")
+@click.option("--sizes", type=click.Path(dir_okay=False), metavar="CSV", help="Of LFW-LR: a size for each image.")
 @click.option("--data", metavar="MANIFEST", help="A csv, a parquet or a folder. Default: generated people.")
 @click.option("--model", help="A network of the EdgeFace family. Default: edgeface_xxs; without data, hybrid_fr.")
 @click.option("--pretrained", metavar="WHAT", help="A tag, a file, or 'no' for random weights.")
@@ -39,6 +42,8 @@ __all__ = ["command"]
 def command(
     method: str,
     which: str,
+    protocol: str | None,
+    sizes: str | None,
     data: str | None,
     model: str | None,
     pretrained: str | None,
@@ -48,7 +53,7 @@ def command(
     seeds: int,
     steps: int | None,
     batch: int | None,
-    people: int,
+    people: int | None,
     output: str | None,
     as_json: bool,
 ) -> None:
@@ -56,6 +61,16 @@ def command(
     from xzoo.training import reproduce
 
     asked = weights(pretrained)
+    if method != "xedgeface":
+        from xzoo.cli import reproduce_lowres
+
+        given: dict[str, Any] = {"protocol": protocol, "sizes": sizes, "seeds": seeds, "steps": steps, "people": people}
+        reproduce_lowres.tell(
+            method, which, data=data, model=model, pretrained=asked, batch=batch, as_json=as_json, **given
+        )
+        return
+    if which in ("cost", "protocols"):
+        raise click.UsageError("xedgeface has the tables ablation and objectives.")
     chosen: dict[str, Any] = {"presets": presets, "weights": lambdas} if which == "ablation" else {"names": names}
     for option, given, table_of in (
         ("--preset", presets, "ablation"),
@@ -77,7 +92,7 @@ def command(
         seeds=range(seeds),
         steps=steps,
         batch=batch,
-        people=people,
+        people=64 if people is None else people,
         report=report,
         **{key: value for key, value in chosen.items() if value},
     )
