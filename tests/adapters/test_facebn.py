@@ -157,7 +157,7 @@ def test_merged_batches_have_the_statistics_of_all_images() -> None:
     x = torch.randn(40, 5, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3 + 7
     parts = [Statistics.of(part) for part in x.split([7, 20, 13])]
     found, wanted = merged(merged(parts[0], parts[1]), parts[2]), Statistics.of(x)
-    assert found.count == wanted.count == 40 * 9
+    assert found.elements == wanted.elements == 40 * 9
     torch.testing.assert_close(found.mean, wanted.mean, rtol=0, atol=1e-14)
     torch.testing.assert_close(found.variance, wanted.variance, rtol=0, atol=1e-13)
 

@@ -107,7 +107,7 @@ class FacebnOptions:
 class Statistics(NamedTuple):
     """How many elements of each channel were seen, their means and their variances (biased), ``float64 [C]``."""
 
-    count: int
+    elements: int
     mean: Tensor
     variance: Tensor
 
@@ -123,9 +123,9 @@ def merged(first: Statistics, second: Statistics) -> Statistics:
 
     ``d = m_b - m_a; m = m_a + d n_b / n; M2 = M2_a + M2_b + d^2 n_a n_b / n`` (Chan, Golub and LeVeque, 1979).
     """
-    count = first.count + second.count
-    apart, share = second.mean - first.mean, second.count / count
-    squares = first.variance * first.count + second.variance * second.count + apart**2 * (first.count * share)
+    count = first.elements + second.elements
+    apart, share = second.mean - first.mean, second.elements / count
+    squares = first.variance * first.elements + second.variance * second.elements + apart**2 * (first.elements * share)
     return Statistics(count, first.mean + apart * share, squares / count)
 
 
@@ -134,13 +134,13 @@ def mixed(source: Statistics, seen: Statistics, weight: float, options: FacebnOp
     if not weight:
         return source
     variance = seen.variance
-    if options.mode == "bayes" and seen.count > 1:  # that of a batch norm's running buffer
-        variance = variance * (seen.count / (seen.count - 1))
+    if options.mode == "bayes" and seen.elements > 1:  # that of a batch norm's running buffer
+        variance = variance * (seen.elements / (seen.elements - 1))
     mean = (1 - weight) * source.mean + weight * seen.mean
     variance = (1 - weight) * source.variance + weight * variance
     if options.moment:
         variance = variance + weight * (1 - weight) * (source.mean - seen.mean) ** 2
-    return Statistics(seen.count, mean, variance)
+    return Statistics(seen.elements, mean, variance)
 
 
 class _Layer:
@@ -159,7 +159,7 @@ class _Layer:
         if mode == "ema":
             before, rho = self.seen or self.source, self.options.rho
             mean, variance = ((1 - rho) * a + rho * b for a, b in zip(before[1:], now[1:], strict=True))
-            self.seen = Statistics(now.count, mean, variance)
+            self.seen = Statistics(now.elements, mean, variance)
         elif self.seen is None or mode in ("alpha", "bayes"):
             self.seen = now
         else:

@@ -36,7 +36,7 @@ __all__ = ["command"]
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each cell.")
 @click.option("--steps", type=click.IntRange(min=1), help="In place of the recipe's. Without data: 60.")
 @batch
-@click.option("--people", type=click.IntRange(min=8), default=96, show_default=True, help="Where people are generated.")
+@click.option("--people", type=click.IntRange(min=8), help="Where there are no data. Default: 96; aird: 600.")
 @click.option("--output", type=click.Path(file_okay=False), help="Gone on with. Default: runs/METHOD-TABLE.")
 @as_json
 def command(
@@ -64,9 +64,9 @@ def command(
     if method != "xedgeface":
         from xzoo.cli import reproduce_lowres
 
-        given: dict[str, Any] = {"protocol": protocol, "sizes": sizes, "seeds": seeds, "steps": steps, "people": people}
+        more: dict[str, Any] = {"protocol": protocol, "sizes": sizes, "seeds": seeds, "steps": steps, "people": people}
         reproduce_lowres.tell(
-            method, which, data=data, model=model, pretrained=asked, batch=batch, as_json=as_json, **given
+            method, which, data=data, model=model, pretrained=asked, batch=batch, as_json=as_json, **more
         )
         return
     if which in ("cost", "protocols"):
@@ -92,7 +92,7 @@ def command(
         seeds=range(seeds),
         steps=steps,
         batch=batch,
-        people=64 if people is None else people,
+        people=96 if people is None else people,
         report=report,
         **{key: value for key, value in chosen.items() if value},
     )

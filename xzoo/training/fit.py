@@ -79,8 +79,9 @@ def faults(
         else:
             found["student"], fault = _skeleton(who)
             yield from (f"{place}.student: {text}" for text in fault)
-        if stage.head is not None and found.get("student") is not None:
-            found["student"] = Bridge(found["student"], stage.head).eval()
+        base = found.get("student")
+        if stage.head is not None and base is not None:
+            found["student"] = Bridge(base, stage.head).eval()
         students[stage.name] = found.get("student")
         for name, taught in stage.taught.items():
             key = "teacher" if name == "teacher" else f"teachers.{name}"

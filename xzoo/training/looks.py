@@ -155,11 +155,12 @@ class Shown:
             operator = replace(operator, seen=operator.seen + self._index * len(self._rows))
         # Streams from 1000 on: apart from those of the changes, and for each process its own.
         stream = 1000 * (1 + self.looks.stream[view]) + (int(places[0]) if len(places) else 0)
-        small = operator(pixels, generator(self.looks.seed, self._index, stream))
+        small: Tensor = operator(pixels, generator(self.looks.seed, self._index, stream))
         size = (pixels.shape[2], pixels.shape[3])
         if tuple(small.shape[2:]) == size:
             return small
-        return resized(small, [size] * len(small), ["linear"] * len(small)).to(torch.uint8)
+        large: Tensor = resized(small, [size] * len(small), ["linear"] * len(small)).to(torch.uint8)
+        return large
 
     def _of(self, view: str) -> slice:
         """Return where a side lies in this process's share of the batch."""

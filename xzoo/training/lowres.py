@@ -72,15 +72,15 @@ def _run(
 ) -> Iterator[dict[str, float]]:
     """Run a stage whose losses look at ``student.source`` and ``teacher.source``; yield the terms of each step."""
     shapes = {"student": {"": (2, widths[0])}, **{name: {"": (2, widths[1])} for name in stage.taught}}
-    for term in stage.losses:
-        if any(part.view != "source" or part.paths for part in term.signals):
+    for planned in stage.losses:
+        if any(part.view != "source" or part.paths for part in planned.signals):
             raise errors.RecipeError(
-                f"loss {term.key!r} looks at {', '.join(term.on)}.",
+                f"loss {planned.key!r} looks at {', '.join(planned.on)}.",
                 why="Pictures in memory have one view: the embeddings of source.",
                 do="xzoo.distill(recipe=...) runs every recipe",
             )
     counts = Counts(int(lesson.subjects.max()) + 1, len(lesson.subjects))
-    terms: list[Term] = [make(term, shapes, counts) for term in stage.losses]
+    terms: list[Term] = [make(planned, shapes, counts) for planned in stage.losses]
     learned = [p for term in terms if term.module is not None for p in term.module.train().parameters()]
     parameters = [*trained.parameters(), *learned]
     optimiser = optim.build(stage.optimiser, parameters)
@@ -89,7 +89,8 @@ def _run(
         rows = torch.randint(len(lesson.subjects), (stage.batch.size,), generator=random)
         mirrored = (torch.rand(len(rows), generator=random) < stage.views.flip).long()
         ours, theirs = ask(rows, mirrored, step)
-        given, total, values = lesson.subjects[rows], torch.zeros(()), {}
+        given, total = lesson.subjects[rows], torch.zeros(())
+        values: dict[str, float] = {}
         for term in terms:
             labels = {} if term.labels == "none" else {"labels": given}
             value = term.loss(*[ours if part.who == "student" else theirs for part in term.on], **labels)
