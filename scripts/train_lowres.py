@@ -24,7 +24,7 @@ from torch import Tensor
 from train_house import HELD_OUT, ROOT, TEACHER, WORLD, Log, compare
 
 import xzoo
-from xzoo import recipes
+from xzoo import hub, recipes
 from xzoo.data.degrade import BicubicNative, through
 from xzoo.data.people import faces
 from xzoo.data.people.traits import SESSION
@@ -37,7 +37,7 @@ NAMES = {"lrfr_bridge_16": "bridge_distill", "lrfr_aird_16": "aird"}
 FIRST = 2_000_000
 """Subjects from here on: apart from those of the teacher, and from the strangers who are measured."""
 BATCH = 128
-STEPS = {"lrfr_bridge_16": 1_500, "lrfr_aird_16": 1_200}
+STEPS = {"lrfr_bridge_16": 1_500, "lrfr_aird_16": 700}
 HEAD_STEPS = 400
 
 
@@ -101,8 +101,8 @@ def learnt(subjects: int, days: int, work: Path) -> lowres.Lesson:
         pictures, who = lowres.draw(FIRST, subjects, days, size=DRAWN, seed=WORLD)
         asked = lowres.lesson(xzoo.create(TEACHER, pretrained=True), pictures, who)
         small = torch.cat([BicubicNative(size=KEPT)(part) for part in pictures.split(500)])
-        xzoo.hub.write({"pictures": small, "subjects": who, "answers": asked.answers}, file)
-    kept = xzoo.hub.read(file)
+        hub.write({"pictures": small, "subjects": who, "answers": asked.answers}, file)
+    kept = hub.read(file)
     return lowres.Lesson(kept["pictures"], kept["subjects"], kept["answers"])
 
 
