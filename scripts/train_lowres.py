@@ -71,7 +71,10 @@ def main() -> None:
             lowres.teach(stage, student, lesson, seed=options.seed, report=report)
     out = options.weights / f"{options.name}.{TAG}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().to(torch.float16).contiguous() for name, value in student.state_dict().items()}
+    state = {
+        name: value.detach().to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in student.state_dict().items()
+    }
     safetensors.torch.save_file(
         state, out, metadata={"format": "pt", "licence": "Apache-2.0", "tag": f"{options.name}.{TAG}"}
     )
