@@ -87,5 +87,5 @@ def test_all_pairs_of_a_batch_teach_no_less(table: Table, real_data: Path, real_
         steps=60,
         output=tmp_path,
     )
-    assert found.rows[1].rank1 >= table.rows[2].rank1
+    assert found.rows[1].rank1 >= table.rows[2].rank1  # 87.5 and 78.1 when this was written
     assert found.rows[1].vis_rank1 >= found.rows[0].vis_rank1 - 1
