@@ -26,7 +26,7 @@ PROTOCOLS = (
 PAIRS = ("lfw", "lfw.bin")
 
 NO_RESULTS = (
-    "result tables of both papers could not be verified: none is printed. What stands below is of their abstracts."
+    "Result tables of both papers could not be verified: none is printed. What stands here is of their abstracts."
 )
 
 
