@@ -46,8 +46,10 @@ class Embedder(nn.Module):
         adapters: Attached adapters by name (see :mod:`xzoo.adapters`).
         lora_targets: Regular expression of the modules that LoRA adapts.
         input_size: Height and width of the input where an option decides them; ``None`` where the card does.
+        banded: Whether calls take ``spectrum``, the band of all images or of each.
     """
 
+    banded: bool = False
     lora_targets: str = ""
     input_size: tuple[int, int] | None = None
     card: Card
