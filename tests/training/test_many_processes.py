@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,12 @@ import torch
 from safetensors.torch import load_file
 
 SCRIPT = """
-import sys, torch
+import os, sys, torch
 from torch import nn
 import xzoo
 from xzoo.recipes.schema import parse
 from xzoo.training import work
 
-data, output, size, resume = sys.argv[1:5]
 work.CHECKPOINT_SECONDS = 0.02
 torch.set_num_threads(1)
 
@@ -35,13 +35,26 @@ def build(width: int = 8, side: int = 16, dropout: float = 0.0) -> nn.Module:
 
 xzoo.register("big", build, input={"size": [3, 16, 16]})
 xzoo.register("little", lambda: build(4, 8, 0.1), input={"size": [3, 8, 8]})
-torch.manual_seed(0)
-teacher = xzoo.create("big")
-recipe = parse(open(sys.argv[5]).read(), "recipe")
-run = xzoo.distill(
-    teacher=teacher, student="little", pretrained=False, recipe=recipe, data=data, output=output,
-    resume=resume == "yes", evaluate=False, changes={"stages.*.batch.size": int(size)},
-)
+
+def main(data, output, size, resume, recipe):
+    torch.manual_seed(0)
+    teacher = xzoo.create("big")
+    xzoo.distill(
+        teacher=teacher, student="little", pretrained=False, recipe=parse(open(recipe).read(), "recipe"), data=data,
+        output=output, resume=resume == "yes", evaluate=False, changes={"stages.*.batch.size": int(size)},
+    )
+
+if len(sys.argv) > 1:
+    main(*sys.argv[1:])
+else:  # import once, then a process for each line of words
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            main(*line.rstrip("\\n").split("\\t"))
+            sys.stdout.flush()
+            os._exit(0)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 RECIPE = """
@@ -96,37 +109,48 @@ def finished(call: list[str], folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_run_killed_at_random_moments_and_resumed_ends_in_the_same_bytes(people: Path, tmp_path: Path) -> None:
-    prepare(tmp_path / "work", "train", 60)
-    finished(words(tmp_path / "work", people, tmp_path / "whole"), tmp_path / "work")
-    wanted = (tmp_path / "whole" / "student.safetensors").read_bytes()
-    metrics = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
-    draw, moments = random.Random(0), []
-    for number in range(int(os.environ.get("XZOO_KILLS", "5"))):
-        output, cache = tmp_path / f"run{number}", tmp_path / "work" / "cache"
-        if number % 2:  # half of them with the teacher's answers still to be found
-            subprocess.run(["rm", "-rf", str(cache)], check=True)
-        for resume in (False, True):
-            process = subprocess.Popen(
-                [sys.executable, *words(tmp_path / "work", people, output, resume=resume and output.is_dir())],
-                stderr=subprocess.DEVNULL,
-                env=settings(tmp_path / "work"),
-            )
-            goal = draw.randint(0, 59) + 60 * resume
-            while process.poll() is None:
-                lines = (
-                    (output / "metrics.jsonl").read_bytes().count(b"\n") if (output / "metrics.jsonl").is_file() else 0
-                )
-                if lines >= goal and (output / "run.json").is_file():
-                    process.send_signal(signal.SIGKILL)
-                    moments.append(lines)
+    folder = tmp_path / "work"
+    prepare(folder, "train", 60)
+    draw, kills = random.Random(0), 0
+    with (
+        (tmp_path / "said").open("w") as said,
+        subprocess.Popen(
+            [sys.executable, str(folder / "script.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=settings(folder),
+        ) as forge,
+    ):  # fmt: skip
+        assert forge.stdin is not None and forge.stdout is not None
+
+        def run(output: Path, resume: bool, goal: int | None) -> int:
+            """Return how a run ended; it is killed once it has noted so many steps."""
+            print(*words(folder, people, output, resume=resume)[1:], sep="\t", file=forge.stdin, flush=True)
+            child, metrics = int(forge.stdout.readline()), output / "metrics.jsonl"
+            until = time.monotonic() + 600
+            while goal is not None and time.monotonic() < until:
+                noted = metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
+                if noted >= goal and (output / "run.json").is_file():
+                    time.sleep(draw.uniform(0, 0.01))
+                    with suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
                     break
-                time.sleep(0.002)
-            process.wait()
-        finished(words(tmp_path / "work", people, output, resume=True), tmp_path / "work")
-        assert (output / "student.safetensors").read_bytes() == wanted
-        assert (output / "metrics.jsonl").read_bytes() == metrics
-    assert len(moments) >= 5
+                time.sleep(0.001)
+            return int(forge.stdout.readline())
+
+        assert run(tmp_path / "whole", False, None) == 0, (tmp_path / "said").read_text()[-3000:]
+        wanted = {name: (tmp_path / "whole" / name).read_bytes() for name in ("student.safetensors", "metrics.jsonl")}
+        for number in range(int(os.environ.get("XZOO_KILLS", "20")) // 2):
+            output = tmp_path / f"run{number}"
+            if number % 2:  # half of them with the teacher's answers still to be found
+                subprocess.run(["rm", "-rf", str(folder / "cache")], check=True)
+            for part in (0, 60):  # once in each stage
+                kills += run(output, part > 0 and output.is_dir(), part + draw.randint(0, 55)) == -signal.SIGKILL
+            assert run(output, True, None) == 0, (tmp_path / "said").read_text()[-3000:]
+            for name, data in wanted.items():
+                assert (output / name).read_bytes() == data, (number, name)
+        forge.stdin.close()
+    assert kills >= int(os.environ.get("XZOO_KILLS", "20")) - 2
 
 
 @pytest.mark.slow
