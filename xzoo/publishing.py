@@ -103,7 +103,7 @@ def _card(card: Card, tag: Tag, repo: str, licence: str | None) -> Parcel:
     named = f"{card.name}.{tag.name}"
     licence = _licence(named, tag.licence or card.licence["weights"], licence)
     files: dict[str, Path | bytes] = {WEIGHTS: _safetensors(card, tag)}
-    facts = {"name": card.name, "options": {}, "weights": WEIGHTS, "base": None, "adapter": None}
+    facts: dict[str, Any] = {"name": card.name, "options": {}, "weights": WEIGHTS, "base": None, "adapter": None}
     readme = hub_readme(card, tag.name, source=f"{HUB}{repo}")
     return _parcel(named, repo, licence, readme, files, {**facts, "input": card.facts.get("input")})
 
@@ -302,6 +302,7 @@ def load(
             do=f"install the xzoo that published it: {facts['xzoo_version']}",
         )
     paths = {file: fetch_part(exact, file, sha256=sha256).path for file, sha256 in facts["files"].items()}
+    allow: str | Iterable[str] | None
     if facts["weights"]:
         weights, allow = str(exact._replace(file=facts["weights"])), "*"  # its licence was asked above
     else:

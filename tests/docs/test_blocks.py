@@ -106,11 +106,12 @@ SMALLER = [
     (r"^xzoo reproduce .*--table ablation.*", r"\g<0> --steps 2 --batch 4 --preset ln --weight 1 --people 8"),
     (r"^xzoo reproduce .*--table objectives.*", r"\g<0> --steps 2 --batch 4 --recipe xedgeface --people 8"),
     (r"^xzoo reproduce aird$", r"\g<0> --steps 2 --batch 8 --people 8"),
+    (r"^xzoo reproduce xedgeface .*--data .*", r"\g<0> --model hybrid_fr"),
     (r"^xzoo publish .*", r"\g<0> --dry-run"),
 ]
 """What a line becomes before it is run, in order: the same verbs on less."""
 
-ELSEWHERE = ("xzoo demo", "xzoo doctor", "xzoo verify")
+ELSEWHERE = ("xzoo demo", "xzoo doctor", "xzoo verify", "xzoo reproduce aird", "xzoo reproduce bridge")
 """Lines whose verbs have tests of their own, and that read the machine rather than the folder.
 
 SYSU-MM01 is left to the tests of its reader: all its cameras take minutes to draw."""
@@ -122,17 +123,19 @@ def small_world(folder: Path) -> None:
     from xzoo.data import people
     from xzoo.data.people import layouts
 
-    people.write(folder / "people", subjects=10, samples=2, size=32, seed=1)
-    source = (folder / "people" / "manifest.csv").read_text(encoding="utf-8")
+    people.write(folder / "store", subjects=10, samples=2, size=32, seed=1)
+    for name in ("people", "faces"):  # pages write over these
+        shutil.copytree(folder / "store", folder / name)
+    source = (folder / "store" / "manifest.csv").read_text(encoding="utf-8")
     header, *lines = source.splitlines()
     column = header.split(",").index("path")
     for name in ("people.csv", "pairs.csv", "faces.csv"):
         rows = [line.split(",") for line in lines]
-        moved = [[f"people/{cell}" if at == column else cell for at, cell in enumerate(row)] for row in rows]
+        moved = [[f"store/{cell}" if at == column else cell for at, cell in enumerate(row)] for row in rows]
         (folder / name).write_text("\n".join([header, *map(",".join, moved)]) + "\n", encoding="utf-8")
     photos = folder / "photos"
     photos.mkdir()
-    for path in sorted((folder / "people").rglob("*.png"))[:3]:
+    for path in sorted((folder / "store").rglob("*.png"))[:3]:
         shutil.copy(path, photos / path.name)
     layouts.write("llcm", folder / "LLCM", subjects=4, cameras=2, size=(32, 16), progress=False)
     layouts.write("regdb", folder / "RegDB", subjects=4, progress=False)
@@ -168,10 +171,14 @@ def test_the_shell_lines_of_a_page_run(page, world, tmp_path, monkeypatch, capsy
             words = shlex.split(call)[1:]
             if "--output" in words and words[0] in ("finetune", "run", "reproduce"):
                 shutil.rmtree(words[words.index("--output") + 1], ignore_errors=True)
+            if words[0] == "reproduce":  # lines of a page are alternatives, and have one folder by default
+                shutil.rmtree("runs", ignore_errors=True)
             if words[:2] == ["data", "synth"]:
                 shutil.rmtree(words[2], ignore_errors=True)
             code = cli.main(words)
             told = capsys.readouterr()
+            if words[:2] == ["data", "check"] and "counts differ from the published ones" in told.err:
+                continue  # as they should: what was drawn is smaller than the data set
             assert code == 0, f"{name(page)}:{block.line}: {line}\n{shlex.join(words)}\n{told.err[-2000:]}"
 
 

@@ -54,10 +54,11 @@ def upload(
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(content) if isinstance(content, Path) else content)
         for name, content in files.items()
     ]
+    failures: tuple[type[Exception], ...] = (*remote._library_errors(), ValueError)
     try:
         api.create_repo(repo, private=private, exist_ok=True)
         return str(api.create_commit(repo, operations, commit_message=message).oid)
-    except (*remote._library_errors(), ValueError) as error:
+    except failures as error:
         raise _refused(error, asked) from error
 
 
