@@ -131,8 +131,9 @@ class AGW(Embedder):
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         """Return ``stage0`` to ``stage3`` of the stems' maps, non-local blocks among them."""
         found: dict[str, Tensor] = {}
-        for index, (name, units) in enumerate(self.layers.items()):
-            blocks = list(self.non_local[name]) if name in self.non_local else []
+        for index, name in enumerate(self.layers):
+            units = list(self.layers[name].children())
+            blocks = list(self.non_local[name].children()) if name in self.non_local else []
             for place, unit in enumerate(units):
                 x = unit(x)
                 follows = place - (len(units) - len(blocks))
