@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xzoo.data.manifest import Manifest, Row
-from xzoo.data.samplers import BalancedSampler, Batch, ImageSampler, PairSampler
+from xzoo.data.samplers import BalancedSampler, Batch, DomainSampler, ImageSampler, PairSampler
 from xzoo.errors import DataError, OptionError, RunError
 
 
@@ -223,3 +223,89 @@ def test_images_of_a_subject_follow_one_another_where_that_is_asked() -> None:
     assert not np.array_equal(batch.source, sampler.next_batch().source)
     plain, one = (ImageSampler(manifest, batch=30, seed=3, **more).next_batch() for more in ({}, {"per_subject": 1}))
     assert plain.source.tolist() == one.source.tolist()
+
+
+# --- subjects in every domain ------------------------------------------------------------------
+
+BANDS = ("VIS", "MWIR", "LWIR")
+MANY = faces(
+    **{f"all{number}": {"VIS": 3, "MWIR": 2, "LWIR": 1 + number} for number in range(5)},
+    two={"VIS": 2, "LWIR": 2},
+    one={"MWIR": 9},
+)
+
+
+def domains(**changed) -> DomainSampler:
+    return DomainSampler(MANY, **{"subjects": 2, "images": 2, **changed})
+
+
+def test_every_subject_of_a_batch_is_seen_in_every_domain_equally_often() -> None:
+    sampler = domains()
+    assert sampler.domains == BANDS
+    assert sampler.skipped == ("one", "two")
+    for step in range(20):
+        batch = sampler.batch(step)
+        assert len(batch.target) == 0
+        subjects = batch.source_subject.reshape(2, 3, 2)
+        assert len(set(subjects[:, 0, 0])) == 2
+        assert (subjects == subjects[:, :1, :1]).all()
+        seen = np.array([MANY.rows[row].spectrum for row in batch.source]).reshape(2, 3, 2)
+        assert (seen == np.array(BANDS)[None, :, None]).all()
+
+
+def test_images_of_a_domain_come_again_only_where_there_are_too_few() -> None:
+    few = Counter()
+    for step in range(10):
+        for row in domains(images=3).batch(step).source.reshape(2, 3, 3)[:, 1]:
+            assert len(set(row)) == 2  # two MWIR images for three places
+        few.update(len(set(row)) for row in domains(images=3).batch(step).source.reshape(2, 3, 3)[:, 0])
+    assert set(few) == {3}
+
+
+def test_a_round_brings_every_subject_once_and_an_epoch_is_as_long_as_its_images() -> None:
+    sampler = domains(subjects=1)
+    assert Counter(int(sampler.batch(step).source_subject[0]) for step in range(5)) == dict.fromkeys(range(5), 1)
+    rows = sum(row.subject.startswith("all") for row in MANY.rows)
+    assert sampler.steps_per_epoch == -(-rows // 6) == 7
+
+
+def test_resampling_keeps_subjects_with_two_domains_and_fills_the_absent_one_from_the_others() -> None:
+    sampler = domains(missing="resample", subjects=6)
+    assert sampler.skipped == ("one",)
+    batch = sampler.batch(0)
+    place = [MANY.subjects[number] for number in batch.source_subject.reshape(6, 6)[:, 0]].index("two")
+    assert [MANY.rows[row].spectrum for row in batch.source.reshape(6, 3, 2)[place].flatten()] == [
+        *("VIS", "VIS"),
+        *("VIS", "VIS"),  # in the place of MWIR
+        *("LWIR", "LWIR"),
+    ]
+
+
+def test_domains_are_resumed_and_any_step_can_be_asked_for() -> None:
+    whole, first, second = domains(), domains(), domains()
+    expected = [whole.next_batch() for _ in range(9)]
+    for _ in range(4):
+        first.next_batch()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert all(equal(second.next_batch(), batch) for batch in expected[4:])
+    assert equal(domains().batch(8), expected[8])
+    assert not equal(domains(seed=1).batch(0), expected[0])
+    with pytest.raises(RunError):
+        domains(missing="resample").load_state_dict(first.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "says"),
+    [
+        ({"domains": "VIS"}, OptionError, "two different"),
+        ({"domains": ("VIS", "VIS")}, OptionError, "two different"),
+        ({"domains": ("VIS", "UV")}, OptionError, "UV"),
+        ({"missing": "ignore"}, OptionError, "resample"),
+        ({"subjects": 6}, DataError, "subjects=5 or fewer or missing='resample'"),
+        ({"subjects": 7, "missing": "resample"}, DataError, "6 of 7"),
+        ({"domains": ("VIS", "NIR")}, DataError, "0 of 7"),
+    ],
+)
+def test_domains_that_cannot_be_drawn_are_refused(changed, error, says) -> None:
+    with pytest.raises(error, match=says):
+        domains(**changed)

@@ -95,3 +95,18 @@ def test_no_gradient_reaches_the_teacher(name: str) -> None:
     losses.create(name)(student, teacher, **given).backward()
     assert student.grad is not None and student.grad.any()
     assert teacher.grad is None
+
+
+def test_the_neck_is_a_batch_norm_without_offset_before_a_layer_without_one():
+    draw = torch.Generator().manual_seed(0)
+    rows, labels = torch.randn(6, 4, generator=draw) * 3 + 2, torch.tensor([0, 1, 2, 0, 1, -1])
+    head = losses.create("softmax", classes=3, neck=True)
+    head.prepare(rows)
+    weight = head.layer.weight.detach()
+    assert weight.std() < 0.003
+    centred = (rows - rows.mean(0)) / (rows.var(0, unbiased=False) + 1e-5).sqrt()
+    logits = centred @ weight.T
+    expected = sum(torch.logsumexp(logits[i], 0) - logits[i, labels[i]] for i in range(5)) / 5
+    torch.testing.assert_close(head(rows, labels=labels), expected)
+    trained = {name for name, parameter in head.named_parameters() if parameter.requires_grad}
+    assert trained == {"layer.weight", "norm.weight"}

@@ -1,6 +1,6 @@
 """Which images meet in a training step.
 
-Both samplers are plain functions of (seed, step): nothing but a counter has
+All samplers are plain functions of (seed, step): nothing but a counter has
 to be stored to resume, and a run that was interrupted sees the very images
 that an uninterrupted one sees.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Indices = npt.NDArray[np.int64]
 
-__all__ = ["BalancedSampler", "Batch", "ImageSampler", "PairSampler"]
+__all__ = ["BalancedSampler", "Batch", "DomainSampler", "ImageSampler", "PairSampler"]
 
 
 SEEDS = 2**63 - 1
@@ -280,13 +280,12 @@ class BalancedSampler(_Sampler):
         order = self._shuffled(epoch, self.subjects)
         chosen = order[place * self.per_batch : (place + 1) * self.per_batch].tolist()
         random = self._random(1, step)
-        sides = [np.concatenate([self._some(side.of(subject), random) for subject in chosen]) for side in self._sides]
+        sides = [
+            np.concatenate([_evenly(side.of(subject), self.images, random) for subject in chosen])
+            for side in self._sides
+        ]
         source, target = sides[0], np.concatenate(sides[1:])
         return Batch(source, target, self._label[source], self._label[target], None)
-
-    def _some(self, rows: Indices, random: np.random.Generator) -> Indices:
-        rounds = [random.permutation(rows) for _ in range(-(-self.images // len(rows)))]
-        return np.concatenate(rounds)[: self.images]
 
 
 class ImageSampler(_Sampler):
@@ -360,6 +359,108 @@ class ImageSampler(_Sampler):
         first = sorted_[starts + group * self.together]  # where the first of each group stands
         found: Indices = order[sorted_[np.lexsort((sorted_, first))]]
         return found
+
+
+class DomainSampler(_Sampler):
+    """P subjects, and of each K images in every one of several domains (spectra).
+
+    The domain-aware sampling of arXiv 2503.10931: each subject of a batch is seen in all domains, so that its hardest
+    partner may come from another one. All images are the ``source`` of their batch, which has no ``target``, ordered
+    by subject, then by domain: ``rows.reshape(P, D, K)``. An epoch is a pass over as many images as the manifest has
+    in these domains; subjects come in an order that is new in each round, and a batch holds no subject twice.
+    Where a subject has fewer than K images of a domain, they are repeated evenly. The paper says no more than that
+    subjects without all domains are left out; P, K and the epoch are this project's.
+
+    Args:
+        manifest: The images.
+        domains: Spectra to be seen; by default all of the manifest, at least two.
+        subjects: P, different subjects in a step.
+        images: K, images of each subject in each domain.
+        missing: ``drop`` leaves out subjects that lack one of the domains (see ``skipped``); ``resample`` keeps those
+            with two domains or more, and takes what a domain lacks from the others that the subject has in turn.
+        seed: Whole number; with the step it decides everything.
+
+    Raises:
+        DataError: If fewer than P subjects can be drawn.
+        OptionError: If an argument cannot be meant.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        domains: str | Iterable[str] | None = None,
+        *,
+        subjects: int,
+        images: int = 1,
+        missing: str = "drop",
+        seed: int = 0,
+    ) -> None:
+        """Group the rows and start at step 0."""
+        self.per_batch, self.images = _whole(subjects, "subjects", 1), _whole(images, "images", 1)
+        self.domains = as_strings(domains, "domains") or tuple(manifest.spectra)
+        for word in self.domains:
+            if word not in SPECTRA:
+                raise OptionError(f"no spectrum {word!r}", exists=" ".join(SPECTRA))
+        if len(set(self.domains)) < 2 or len(set(self.domains)) < len(self.domains):
+            raise OptionError(
+                f"domains {' '.join(self.domains)}",
+                why="Subjects are to be seen in two different domains or more.",
+                exists="spectra of the manifest: " + " ".join(manifest.spectra),
+            )
+        if missing not in ("drop", "resample"):
+            raise OptionError(f"missing={missing!r}", exists="drop, resample")
+        self.seed, self.step = _whole(seed, "seed", 0, SEEDS), 0
+        self._label = manifest.labels
+        spectrum = np.array([row.spectrum for row in manifest.rows], dtype=str)
+        self._sides = [_Side(self._label, spectrum == name, len(manifest.subjects)) for name in self.domains]
+        held = np.sum([side.count > 0 for side in self._sides], axis=0)
+        enough = held >= (len(self.domains) if missing == "drop" else 2)
+        self.subjects: Indices = np.flatnonzero(enough)
+        self.skipped = tuple(manifest.subjects[number] for number in np.flatnonzero(~enough))
+        if len(self.subjects) < subjects:
+            wanted = "all of " if missing == "drop" else "two of "
+            ways = [f"subjects={len(self.subjects)} or fewer"] if len(self.subjects) else []
+            ways += ["missing='resample'"] if missing == "drop" else []
+            raise DataError(
+                f"a batch of {subjects} subjects cannot be drawn",
+                why=f"{len(self.subjects)} of {len(manifest.subjects)} subjects have images in {wanted}"
+                + " ".join(self.domains),
+                do=" or ".join(ways) or "take other domains",
+            )
+        rows = sum(int(side.count[self.subjects].sum()) for side in self._sides)
+        self.steps_per_epoch = -(-rows // (subjects * len(self.domains) * images))
+        self._identity: dict[str, object] = {
+            "sampler": type(self).__name__,
+            "manifest": manifest.hash,
+            "seed": seed,
+            "settings": [*self.domains, subjects, images, missing],
+        }
+        self._epochs: dict[int, Indices] = {}
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of any step; no state is read or changed."""
+        round_, place = divmod(_whole(step, "step", 0), len(self.subjects) // self.per_batch)
+        order = self._shuffled(round_, self.subjects)
+        random = self._random(1, step)
+        chosen = order[place * self.per_batch : (place + 1) * self.per_batch].tolist()
+        source, none = np.concatenate([self._of(subject, random) for subject in chosen]), np.empty(0, np.int64)
+        return Batch(source, none, self._label[source], none, None)
+
+    def _of(self, subject: int, random: np.random.Generator) -> Indices:
+        """Return the images of one subject, domain by domain."""
+        there = [side for side in self._sides if side.count[subject]]
+        absent, parts = 0, []
+        for side in self._sides:
+            if not side.count[subject]:
+                side, absent = there[absent % len(there)], absent + 1
+            parts.append(_evenly(side.of(subject), self.images, random))
+        return np.concatenate(parts)
+
+
+def _evenly(rows: Indices, count: int, random: np.random.Generator) -> Indices:
+    """Return ``count`` of some rows in random order, each again only when all were taken."""
+    rounds = [random.permutation(rows) for _ in range(-(-count // len(rows)))]
+    return np.concatenate(rounds)[:count]
 
 
 def _whole(value: int, name: str, least: int, most: int | None = None) -> int:

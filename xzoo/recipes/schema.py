@@ -159,15 +159,18 @@ class Batch(Closed):
     ``pairs``: ``size`` source images, each with a target of the same subject with
     probability ``positive``. ``balanced``: ``size`` is a whole number of subjects
     with ``per_subject`` images per spectrum. ``images``: ``size`` images in random order,
-    all as ``source``, and no target; ``per_subject`` of a person follow one another.
+    all as ``source``, and no target; ``per_subject`` of a person follow one another. ``domains``: ``size`` images, all
+    as ``source``: subjects with ``per_subject`` images in each of ``targets`` and ``source``; subjects that lack one
+    are left out (``missing: drop``), or seen in what they have (``resample``).
     ``source`` and ``targets`` name spectra; by default
     VIS and all others (``images``: all).  A step is ``accumulate`` such batches.
     """
 
-    sampler: Literal["pairs", "balanced", "images"] = "pairs"
+    sampler: Literal["pairs", "balanced", "images", "domains"] = "pairs"
     size: Count = 40
     positive: Share = 0.5
     per_subject: Count = 1
+    missing: Literal["drop", "resample"] = "drop"
     source: Spectrum | None = None
     targets: Annotated[tuple[Spectrum, ...], Field(strict=False)] | None = None
     accumulate: Count = 1
@@ -180,7 +183,14 @@ class Batch(Closed):
             raise ValueError(f"targets {list(self.targets)} are to be other spectra than the source")
         if self.sampler == "images" and self.targets is not None:
             raise ValueError("sampler images draws no targets")
+        if self.missing != "drop" and self.sampler != "domains":
+            raise ValueError(f"missing: {self.missing} is for sampler domains, and this is {self.sampler}")
         return self
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether a batch has targets beside its source."""
+        return self.sampler in ("pairs", "balanced")
 
 
 class Changes(Closed):
@@ -529,7 +539,7 @@ class Stage(Closed):
         return self.views.random or (own is not None and own.random)
 
     def _fitting(self, term: LossTerm) -> None:
-        pairs, none = self.batch.sampler == "pairs", self.batch.sampler == "images"
+        pairs, none = self.batch.sampler == "pairs", not self.batch.two_sided
         views = ["source", "target", "both", *self.views.named]
         for text, part in zip(term.on, term.signals, strict=True):
             if part.who != "student" and part.who not in self.taught:
@@ -541,7 +551,7 @@ class Stage(Closed):
                 raise ValueError(f"loss {term.key!r} looks at {text}: no such view; close: {', '.join(close)}")
             own = self.views.named.get(part.view)
             if none and (part.view in ("target", "both") or (own is not None and own.of == "target")):
-                raise ValueError(f"loss {term.key!r} looks at {text}, but sampler images draws no target")
+                raise ValueError(f"loss {term.key!r} looks at {text}, but sampler {self.batch.sampler} draws no target")
         for part in term.signals:
             if part.who != "student" and self.masks(part.view):
                 raise ValueError(

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xzoo import errors
+from xzoo.catalog.names import SPECTRA
 from xzoo.data.images import load_raw
-from xzoo.data.samplers import BalancedSampler, Batch, ImageSampler, PairSampler
+from xzoo.data.samplers import BalancedSampler, Batch, DomainSampler, ImageSampler, PairSampler
 from xzoo.families.base import STEADY_ROWS
 from xzoo.losses.hooks import Capture, shapes
+from xzoo.losses.metric import Mined, mined
 from xzoo.losses.reuse import pooled
 from xzoo.recipes.schema import Signal
 from xzoo.training import optim
@@ -34,6 +36,7 @@ from xzoo.training.terms import Counts, Shapes, Term, make
 if TYPE_CHECKING:
     from xzoo.data.manifest import Manifest
     from xzoo.families.base import Embedder
+    from xzoo.recipes.schema import Batch as Plan
     from xzoo.recipes.schema import Stage
 
 __all__ = [
@@ -53,7 +56,7 @@ __all__ = [
     "trainable",
 ]
 
-Sampler = PairSampler | BalancedSampler | ImageSampler
+Sampler = PairSampler | BalancedSampler | ImageSampler | DomainSampler
 
 COLLAPSE = 0.8
 """Mean cosine between different subjects above which a network has stopped telling people apart."""
@@ -173,7 +176,10 @@ class Progress:
 
 
 class Step(NamedTuple):
-    """What one step did: the sum, its terms before weighting, how alike different subjects look, and how fast."""
+    """What one step did: the sum, its terms before weighting, how alike different subjects look, and how fast.
+
+    ``mined``: where the hardest partners of its last batch came from, where a loss is a batch-hard triplet.
+    """
 
     step: int
     loss: float
@@ -181,6 +187,7 @@ class Step(NamedTuple):
     lr: float
     impostor: float | None
     images_per_second: float
+    mined: Mined | None = None
 
 
 def trainable(student: nn.Module) -> dict[str, nn.Parameter]:
@@ -198,10 +205,26 @@ def draw(stage: Stage, manifest: Manifest, source: str, seed: int) -> Sampler:
     plan = stage.batch
     if plan.sampler == "images":
         return ImageSampler(manifest, plan.source, batch=plan.size, per_subject=plan.per_subject, seed=seed)
+    if plan.sampler == "domains":
+        return _draw_domains(plan, manifest, source, seed)
     sides = (plan.source or source, plan.targets)
     if plan.sampler == "pairs":
         return PairSampler(manifest, *sides, batch=plan.size, positive=plan.positive, seed=seed)
     return BalancedSampler(manifest, *sides, subjects=plan.size // plan.per_subject, images=plan.per_subject, seed=seed)
+
+
+def _draw_domains(plan: Plan, manifest: Manifest, source: str, seed: int) -> DomainSampler:
+    domains = manifest.spectra if plan.targets is None else (plan.source or source, *plan.targets)
+    each = plan.per_subject * len(domains)
+    if plan.size % each:
+        raise errors.OptionError(
+            f"a batch of {plan.size} images by sampler domains",
+            why=f"A subject has {each} of them: {plan.per_subject} in each of {' '.join(domains)}.",
+            do=f"batch: {{size: {max(1, plan.size // each) * each}}}",
+        )
+    return DomainSampler(
+        manifest, domains, subjects=plan.size // each, images=plan.per_subject, missing=plan.missing, seed=seed
+    )
 
 
 def begin(
@@ -282,7 +305,7 @@ def _student_views(stage: Stage) -> list[str]:
     """Return what the student is shown: both sides where no named view takes their place."""
     used = stage.views_of("student")
     if set(used) <= {"source", "target"}:
-        return ["source"] if stage.batch.sampler == "images" else ["source", "target"]
+        return ["source", "target"] if stage.batch.two_sided else ["source"]
     return used
 
 
@@ -429,10 +452,11 @@ def _step(progress: Progress) -> Step:
     progress.step += 1
     _follow_mean(progress)
     _follow_impostors(progress, signals, batch)
+    found = _mined(progress, signals, batch)
     if progress.features is not None:
         progress.features.clear()
     seconds = time.perf_counter() - began
-    return Step(progress.step, loss, terms, lr, progress.impostor, count / seconds)
+    return Step(progress.step, loss, terms, lr, progress.impostor, count / seconds, found)
 
 
 Signals = dict[tuple[str, str, str], Tensor]
@@ -476,10 +500,7 @@ def _labels(progress: Progress, term: Term, batch: Batch, device: torch.device) 
     """Return the labels, and the row numbers, that a loss is given."""
 
     def of(view: str, source: Any, target: Any) -> Tensor:
-        named = progress.stage.views.named
-        side = named[view].of if view in named else view
-        both = {"source": (source,), "target": (target,), "both": (source, target)}[side]
-        return torch.cat([torch.from_numpy(part) for part in both]).to(device)
+        return _behind(progress.stage, view, source, target).to(device)
 
     found: dict[str, Tensor] = {}
     views = [part.view for part in term.on]
@@ -492,6 +513,29 @@ def _labels(progress: Progress, term: Term, batch: Batch, device: torch.device) 
     if "indices" in term.needs:
         found["indices"] = of(views[0], batch.source, batch.target)
     return found
+
+
+def _behind(stage: Stage, view: str, source: Any, target: Any) -> Tensor:
+    """Return what is known of the images behind a view, of what is known of both sides."""
+    side = stage.views.named[view].of if view in stage.views.named else view
+    both = {"source": (source,), "target": (target,), "both": (source, target)}[side]
+    return torch.cat([torch.from_numpy(part) for part in both])
+
+
+def _mined(progress: Progress, signals: Signals, batch: Batch) -> Mined | None:
+    """Return where the hardest partners of the first batch-hard triplet come from."""
+    stage = progress.stage
+    for term in stage.losses:
+        if term.name != "triplet":
+            continue
+        rows = torch.cat([_look_up(signals, part).detach() for part in term.signals])
+        views = [part.view for part in term.signals]
+        subjects = [_behind(stage, view, batch.source_subject, batch.target_subject) for view in views]
+        places = torch.cat([_behind(stage, view, batch.source, batch.target) for view in views])
+        images = progress.images.manifest.rows
+        bands = torch.tensor([SPECTRA.index(images[place].spectrum) for place in places.tolist()])
+        return mined(rows, torch.cat(subjects).to(rows.device), bands.to(rows.device))
+    return None
 
 
 def _signals(progress: Progress, batch: Batch, index: int) -> Signals:

@@ -227,6 +227,9 @@ class Work:
 def _row(step: engine.Step, number: int, stage: str) -> dict[str, Any]:
     """Return a step as a row of metrics; warn where the network collapses."""
     row = step._asdict() | {"step": number, "stage": stage}
+    found = row.pop("mined")
+    if found is not None:
+        row["mined"] = found._asdict()
     if step.impostor is not None and step.impostor > engine.COLLAPSE:
         row["warning"] = "collapse"
         warnings.warn(
