@@ -140,10 +140,17 @@ LOSSES = {
     "hint_cosine": _in("lowres", inputs="any"),
     "fskd_cross": _in("lowres", "class", "maps"),
     "selective": _in("lowres", "class"),
+    # of landmarks
+    "wing": _in("landmarks", inputs="points"),
+    "smooth_l1": _in("landmarks", inputs="points"),
+    "gnll": _in("landmarks", inputs="points"),
+    "anisotropic": _in("landmarks", inputs="points"),
+    "heatmap": _in("landmarks", inputs="maps"),
 }
 
 # Numbers by which something is divided, or that count something.
 POSITIVE = {"temperature", "epsilon", "scale", "variance", "factor", "iterations", "kernels", "width", "grid"}
+POSITIVE |= {"side", "along", "across"}
 
 
 def get(name: str) -> Loss:
