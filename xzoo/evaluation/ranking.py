@@ -387,7 +387,7 @@ def _count_high(
     columns = table.shape[1]
     sample = np.sort(table[:, :: max(1, columns // SAMPLED)], axis=None)
     rare = values > sample[-1 - int(RARE * len(sample))]
-    high = np.minimum(rare.sum(axis=1), many)
+    high: npt.NDArray[np.intp] = np.minimum(rare.sum(axis=1), many)
     high[high < WORTH] = 0
     least = np.full((len(table), 1), np.inf, table.dtype)
     rows = np.flatnonzero(high)

@@ -480,7 +480,7 @@ def _plots(sheet: _Sheet) -> Iterable[str]:
 def _cmc(details: Details) -> str:
     count = len(details.cmc)
     points = [(rank + 1.0, rate) for rank, rate in enumerate(details.cmc)]
-    band = [(rank, *ends) for (rank, _), ends in zip(points, details.band, strict=True)] if details.band else None
+    band = [(rank, *ends) for (rank, _), ends in zip(points, details.band, strict=True)] if details.band else []
     x = linear("rank k", 1, max(count, 2))
     x = type(x)(x.label, x.low, x.high, x.scale, ((1.0, "1"), *((mark, text) for mark, text in x.ticks if mark > 1)))
     return chart(
