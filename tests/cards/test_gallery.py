@@ -79,6 +79,18 @@ def test_figures_are_of_one_kind_only_when_everything_agrees() -> None:
     assert [found == same[0] for found in same[1:]] == [True, False, False, False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("latency", "told"),
+    [(169.3, "169 ms (118 to 1,757)"), (12.34, "12 ms (118 to 1,757)"), (0.363, "0.36 ms (118 to 1,757)")],
+)
+def test_numbers_are_written_as_people_read_them(latency: float, told: str) -> None:
+    assert gallery.latency_text(latency, [118.1, 1757.2]) == told
+    entry = {"latency_ms": latency, "mflops": 12592.97}
+    row = gallery.rows([xzoo.card("adaface_ir_34")], {"entries": {"adaface_ir_34": entry}})[0]
+    assert gallery.shown(row)["mflops"] == "12,593"
+    assert "e+" not in "".join(gallery.shown(row).values())
+
+
 def test_fidelity_is_read_from_the_front_matter_or_else_the_prose() -> None:
     assert gallery.fidelity(xzoo.card("bd_student")) == "abstract-level"
     assert gallery.fidelity(changed("bd_student", fidelity="reproduced")) == "reproduced"

@@ -179,7 +179,9 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
         "task": row["task"],
         "spectra": " ".join(row["spectra"]) or NOT_REPORTED,
         "params": _short_count(row["params"], row),
-        "mflops": f"{row['mflops']:,.4g}" if row["mflops"] else _absent(row),
+        "mflops": (f"{row['mflops']:,.0f}" if row["mflops"] >= 100 else f"{row['mflops']:g}")
+        if row["mflops"]
+        else _absent(row),
         "bytes": human_bytes(row["bytes"]) if row["bytes"] is not None else _absent(row, weights=True),
         "embedding": str(row["embedding"]) if row["embedding"] else _absent(row),
         "latency": latency_text(row["latency"], row["latency_range"]) if row["latency"] else _absent(row),
@@ -194,7 +196,12 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
 
 def latency_text(latency: float, spread: Sequence[float] | None) -> str:
     """Return milliseconds, with the least and the greatest of several passes where they are known."""
-    return f"{latency:.2g} ms" + ("" if spread is None else " ({:.2g} to {:.2g})".format(*spread))
+    return f"{_digits(latency)} ms" + ("" if spread is None else " ({} to {})".format(*map(_digits, spread)))
+
+
+def _digits(value: float) -> str:
+    """Return two or more digits of a number, never as a power of ten."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 SOURCES = {"self": "measured by xzoo", "paper": "stated by its authors", "third-party": "measured by others"}
