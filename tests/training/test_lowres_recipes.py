@@ -97,6 +97,10 @@ def test_a_recipe_of_equal_networks_fits_its_networks(name: str) -> None:
     assert view.drawn
 
 
+def test_a_bridge_fits_a_teacher_that_is_only_named() -> None:
+    fit.check(recipes.load("bridge_distill"), teacher="edgeface_xxs")
+
+
 def test_the_first_step_leaves_the_teachers_weights_and_statistics_alone(
     visible: Manifest, teacher: Embedder, tmp_path: Path
 ) -> None:

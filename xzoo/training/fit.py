@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xzoo import errors, hub
-from xzoo.families.base import Embedder, Plain
+from xzoo.families.base import Embedder, Origin, Plain
 from xzoo.recipes.schema import Network, Signal
 from xzoo.training.bridge import Bridge
 from xzoo.training.engine import feature_shapes
@@ -196,4 +196,5 @@ def _built(name: str, spec: Network | None) -> Embedder:
     else:
         model = network if isinstance(network, Embedder) else Plain(network)
     model.card, model.preprocess = card, Preprocess.from_card(card)
+    model.origin = Origin(card.name, spec.pretrained if spec else True, dict(spec.options) if spec else {})
     return model.eval()
