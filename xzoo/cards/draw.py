@@ -72,6 +72,7 @@ def contract_svg(card: Card) -> str:
     low, high = _range(given, 0.0), _range(given, 1.0)
     compared = f"compare by {out['compare']}" if "compare" in out else ""
     length = f"{out['embedding']} numbers" if "embedding" in out else "output: see above"
+    length = f"{out['points']} landmarks" if "points" in out else length
     unit = "of unit length" if out.get("normalised") else "not normalised" if "normalised" in out else ""
     tall = 150 * height / max(height, width)
     wide = 150 * width / max(height, width)

@@ -128,7 +128,9 @@ def _facts(card: Card, timing: Mapping[str, Any] | None) -> str:
             f"std {given['std']}, aligned: {given['alignment']}"
             if given
             else NOT_REPORTED,
-            "output": f"{out['embedding']} numbers, normalised: {'yes' if out['normalised'] else 'no'}, "
+            "output": f"{out['points']} landmarks"
+            if "points" in out
+            else f"{out['embedding']} numbers, normalised: {'yes' if out['normalised'] else 'no'}, "
             f"compared by {out['compare']}"
             if out
             else NOT_REPORTED,

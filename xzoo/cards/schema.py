@@ -201,9 +201,17 @@ class Input(Closed):
 class Output(Closed):
     """What the network returns."""
 
-    embedding: Annotated[int, Field(ge=1)]
-    normalised: bool
-    compare: Literal["cosine", "euclidean"]
+    embedding: Annotated[int, Field(ge=1)] | None = None
+    normalised: bool | None = None
+    compare: Literal["cosine", "euclidean"] | None = None
+    points: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Output:
+        compared = (self.embedding, self.normalised, self.compare)
+        if not (all(part is not None for part in compared) if self.points is None else compared == (None,) * 3):
+            raise ValueError("it has embedding, normalised and compare, or points alone")
+        return self
 
 
 class Size(Closed):

@@ -81,8 +81,9 @@ def _contract(card: Card) -> dict[str, str]:
         f"for x in 0..1, aligned: {given['alignment']}"
         if given
         else NOT_REPORTED,
-        "output": f"{out['embedding']} numbers, {'' if out['normalised'] else 'not '}normalised, "
-        f"compare by {out['compare']}"
+        "output": f"{out['points']} landmarks"
+        if "points" in out
+        else f"{out['embedding']} numbers, {'' if out['normalised'] else 'not '}normalised, compare by {out['compare']}"
         if out
         else NOT_REPORTED,
         "size": NOT_REPORTED,

@@ -140,7 +140,6 @@ _SHAPE: tuple[tuple[type, tuple[str, ...]], ...] = (
 # What describing and creating read without asking; pydantic has seen to it where a manifest was built by xzoo.
 _INSIDE = {
     "input": ("size", "colour", "mean", "std", "alignment"),
-    "output": ("embedding", "normalised", "compare"),
     "results": ("protocol", "metric", "value", "source"),
     "training_data": ("name", "consent", "status"),
 }
@@ -158,6 +157,8 @@ def _check_shape(data: Mapping[str, Any]) -> None:
     for key, inside in _INSIDE.items():
         given = data["facts"].get(key, [])
         tables += [(key, row, inside) for row in (given if isinstance(given, list) else [given])]
+    if "points" not in (output := data["facts"].get("output", {"points": 0})):
+        tables.append(("output", output, ("embedding", "normalised", "compare")))
     for key, table, inside in tables:
         missing = [name for name in inside if name not in table]
         if missing:

@@ -96,8 +96,8 @@ def smooth_l1(student: Tensor, teacher: Tensor, *, units: Literal["px", "unit"] 
 def gnll(student: Tensor, teacher: Tensor) -> Tensor:
     """Say where a point is and how sure that is: the negative log likelihood of a round Gaussian.
 
-    ``ln s^2 + |m - y|^2 / (2 s^2)``, averaged over known points; the form used for dense landmarks (Wood et al., *3D Face
-    Reconstruction with Dense Landmarks*, ECCV 2022).
+    ``ln s^2 + |m - y|^2 / (2 s^2)``, averaged over known points; the form used for dense landmarks (Wood et al., *3D
+    Face Reconstruction with Dense Landmarks*, ECCV 2022).
 
     Args:
         student: ``[B, L, 3]``: x, y and ``ln s``.
@@ -118,9 +118,9 @@ def anisotropic(
 ) -> Tensor:
     """Forgive a point that slides along its contour more than one that leaves it.
 
-    ``u' W u`` with ``W = t t' / a^2 + (I - t t') / b^2``, ``t`` the unit tangent of the true contour (next point less the
-    one before, one-sided at its ends), summed over points and averaged over images; ``W = I`` at corners of eyes and
-    mouth and for points of no contour (PyraMoT, FG 2024; tangents of the truth by contour are this project's).
+    ``u' W u`` with ``W = t t' / a^2 + (I - t t') / b^2``, ``t`` the unit tangent of the true contour (next point less
+    the one before, one-sided at its ends), summed over points and averaged over images; ``W = I`` at corners of eyes
+    and mouth and for points of no contour (PyraMoT, FG 2024; tangents of the truth by contour are this project's).
 
     Args:
         student: ``[B, L, 2]`` or more columns.

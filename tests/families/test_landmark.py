@@ -1,0 +1,179 @@
+"""Landmark networks: their structure counted, points of one convention told in another, pixels of the given picture."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import xzoo
+from xzoo import errors, loading
+from xzoo.data.people.landmarks import five
+from xzoo.data.preprocess import Preprocess
+from xzoo.families.landmark.model import Heatmaps, LandmarkNet, Pooled, build, soft_argmax, square
+from xzoo.families.landmark.options import BACKBONES, Options
+from xzoo.families.landmark.points import FLIPS, convert, mirror
+
+WHOLE = {  # millions of parameters without any head, as timm counts them; those after the last map are dropped here
+    "mobilenetv2_050": 687_680,
+    "mobilenetv2_100": 2_223_872,
+    "resnet50": 23_508_032,
+    "hrnet_w18": 19_250_004,
+}
+LINEAR = {5: 19_215, 54: 207_522, 68: 261_324, 70: 269_010, 478: 1_836_954}
+
+
+@functools.cache
+def empty(**options) -> LandmarkNet:
+    with torch.device("meta"), loading._Weightless():
+        return build(Options(**options))
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_ends_in_a_map_that_every_head_reads(backbone):
+    model = empty(backbone=backbone, head="coord").eval()
+    features = model.forward_features(torch.empty(2, 3, 64, 64, device="meta"))
+    last = features["map"]
+    assert (features["points"].shape, last.shape[2:]) == ((2, 68, 2), (2, 2))
+    with torch.device("meta"):
+        assert Pooled(last.shape[1], 54, 3)(last).shape == (2, 54, 3)
+        assert Heatmaps(last.shape[1], 54).eval()(last).shape == (2, 54, 3)
+    names = [name for group in model.groups().values() for name in group]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "lcnet_050", "edgenext_xx_small"])
+def test_every_parameter_has_a_part_in_the_points(backbone):
+    model = build(Options(backbone=backbone, input_size=64))
+    model(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("backbone", WHOLE)
+def test_backbones_are_as_large_as_timm_says(backbone):
+    assert parameters(empty(backbone=backbone, head="coord").backbone) == WHOLE[backbone]
+
+
+@pytest.mark.parametrize("points", LINEAR)
+def test_three_numbers_a_point_on_mobilenetv2_is_the_layout_of_the_t_fake_landmarker(points):
+    head = empty(backbone="mobilenetv2_100", head="gaussian", points=points).head
+    assert parameters(head) == LINEAR[points]
+
+
+def test_soft_argmax_finds_the_middle_of_a_gaussian_to_a_thousandth_of_the_side():
+    y, x = torch.meshgrid(*[(torch.arange(22) - 2.5) / 16] * 2, indexing="ij")
+    maps = torch.stack([-((x - a) ** 2 + (y - b) ** 2) / (2 * 0.08**2) for a, b in ((0.3, 0.71), (1.02, 0.5))])
+    told = soft_argmax(maps[None], (4, 4))[0]
+    assert torch.allclose(told[0, :2], torch.tensor([0.3, 0.71]), atol=1e-3)
+    assert told[0, 2].exp().item() == pytest.approx(0.08, rel=0.01)
+    assert told[1, 0] > 1  # beyond the picture
+
+
+def test_a_single_hot_cell_is_a_place_of_the_crop():
+    maps = torch.full((1, 1, 22, 22), -1e4)
+    maps[0, 0, 3, 18] = 0.0  # cells of a sixteenth of the side; the first three are outside
+    assert torch.allclose(soft_argmax(maps, (4, 4))[0, 0, :2], torch.tensor([15.5 / 16, 0.5 / 16]))
+
+
+# --- conventions ---
+
+
+def test_smaller_conventions_are_contained_in_larger_ones():
+    points = torch.rand(2, 70, 2)
+    assert torch.equal(convert(points, 68), points[:, :68])
+    assert torch.equal(convert(points, 54)[:, 49:], points[:, [51, 54, 57, 62, 66]])
+    assert torch.allclose(convert(points, 5), five(points[:, :68]))
+    assert torch.allclose(convert(convert(points, 54), 5), convert(points, 5))
+    assert convert(points, 70) is points
+
+
+@pytest.mark.parametrize(("count", "to"), [(54, 68), (5, 54), (478, 68), (68, 6)])
+def test_what_a_convention_does_not_contain_is_refused(count, to):
+    with pytest.raises(errors.OptionError, match=f"{to} landmarks from {count}"):
+        convert(torch.zeros(count, 2), to)
+
+
+@pytest.mark.parametrize("count", FLIPS)
+def test_mirroring_twice_changes_nothing_and_commutes_with_every_smaller_convention(count):
+    points = torch.rand(3, count, 2, dtype=torch.float64) * 100
+    assert torch.allclose(mirror(mirror(points, 112), 112), points)
+    for to in [to for to in FLIPS if to < count]:
+        assert torch.allclose(convert(mirror(points, 112), to), mirror(convert(points, to), 112))
+
+
+# --- pixels of the picture that was given ---
+
+
+class Spot(nn.Module):
+    """Tells where a picture is bright, as shares of its side: a network whose answer is known."""
+
+    def forward_features(self, images):
+        return images[:, :1]
+
+    def forward(self, last):
+        side = last.shape[2]
+        heat = last.clamp(min=0) / last.clamp(min=0).sum((2, 3), keepdim=True)
+        places = (torch.arange(side) + 0.5) / side
+        x, y = (heat.sum(2)[:, 0] * places).sum(1), (heat.sum(3)[:, 0] * places).sum(1)
+        return torch.stack([x, y, torch.full_like(x, 0.1).log()], 1)[:, None]
+
+
+def spotter(size=64):
+    model = LandmarkNet(Spot(), Spot(), 1, size)
+    model.register_parameter("one", nn.Parameter(torch.ones(())))
+    model.preprocess = Preprocess(size=(3, size, size), interpolation="bilinear")
+    return model
+
+
+def spot(width, height, x, y):
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[y - 2 : y + 3, x - 2 : x + 3] = 255
+    return picture
+
+
+def test_points_are_in_pixels_of_each_picture_whatever_its_shape():
+    pictures = [spot(128, 160, 30, 100), Image.fromarray(spot(90, 40, 70, 20)), spot(64, 64, 3, 3)]
+    found = spotter().landmarks(pictures, batch_size=2)
+    wanted = torch.tensor([[30.0, 100.0], [70.0, 20.0], [3.0, 3.0]])
+    assert torch.allclose(found.points[:, 0], wanted, atol=0.6)
+    assert torch.allclose(found.deviation[:, 0], torch.tensor([16.0, 9.0, 6.4]), atol=1e-3)
+    assert found.inside.all()
+
+
+def test_a_box_is_enlarged_by_a_quarter_and_may_leave_the_picture():
+    picture = spot(200, 100, 20, 30)
+    found = spotter().landmarks([picture], boxes=[(-10, 0, 60, 50)])
+    assert torch.allclose(found.points[0, 0], torch.tensor([20.0, 30.0]), atol=0.8)
+    crop, frame = square(picture, (-10, 0, 60, 50))
+    assert (crop.shape, frame) == ((75, 75, 3), (-18.0, -12.0, 75.0))
+    assert not crop[:12].any() and not crop[:, :18].any()
+
+
+def test_wrong_calls_say_what_is_wrong():
+    model, picture = spotter(), spot(64, 64, 9, 9)
+    with pytest.raises(errors.OptionError, match="2 boxes for 1 images"):
+        model.landmarks(picture, boxes=[None, None])
+    with pytest.raises(errors.OptionError, match="There is no picture in it"):
+        model.landmarks(picture, boxes=[(70, 0, 5, 5)])
+    with pytest.raises(errors.OptionError, match="68 landmarks from 1"):
+        model.landmarks(picture, points=68)
+    with pytest.raises(errors.OptionError, match="nowhere to look"):
+        model.landmarks([])
+    with pytest.raises(errors.MissingFile):
+        model.landmarks("nowhere.png")
+
+
+def test_a_card_makes_a_network_that_finds_points_and_embeds_nothing():
+    model = xzoo.create("landmarker", backbone="mobilenetv3_small_050", points=54, input_size=64)
+    found = model.landmarks(np.zeros((80, 60), np.uint8), points=5)
+    assert (found.points.shape, found.deviation.shape, found.inside.shape) == ((1, 5, 2), (1, 5), (1, 5))
+    with pytest.raises(errors.OptionError, match="landmarks\\(images\\)"):
+        model.embed(np.zeros((80, 60), np.uint8))
