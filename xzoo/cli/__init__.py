@@ -28,6 +28,7 @@ VERBS = (
     "reproduce",
     "evaluate",
     "embed",
+    "landmarks",
     "bench",
     "publish",
     "data",
