@@ -302,6 +302,7 @@ def test_domains_are_resumed_and_any_step_can_be_asked_for() -> None:
         ({"domains": ("VIS", "UV")}, OptionError, "UV"),
         ({"missing": "ignore"}, OptionError, "resample"),
         ({"subjects": 6}, DataError, "subjects=5 or fewer or missing='resample'"),
+        ({"subjects": 7}, DataError, "do: subjects=5 or fewer$"),
         ({"subjects": 7, "missing": "resample"}, DataError, "6 of 7"),
         ({"domains": ("VIS", "NIR")}, DataError, "0 of 7"),
     ],

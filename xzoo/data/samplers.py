@@ -420,7 +420,7 @@ class DomainSampler(_Sampler):
         if len(self.subjects) < subjects:
             wanted = "all of " if missing == "drop" else "two of "
             ways = [f"subjects={len(self.subjects)} or fewer"] if len(self.subjects) else []
-            ways += ["missing='resample'"] if missing == "drop" else []
+            ways += ["missing='resample'"] if missing == "drop" and (held >= 2).sum() >= subjects else []
             raise DataError(
                 f"a batch of {subjects} subjects cannot be drawn",
                 why=f"{len(self.subjects)} of {len(manifest.subjects)} subjects have images in {wanted}"
