@@ -41,5 +41,5 @@ def test_a_box_moves_the_crop(xzoo, picture):
 def test_wrong_calls(xzoo, picture, tmp_path):
     assert "PNG" in xzoo("landmarks", picture, *WORDS, "--out", tmp_path / "x.jpg").err
     done = xzoo("landmarks", picture, "--model", "bd_student", "--pretrained", "no")
-    assert (done.code, "It embeds" in done.err) == (2, True)
+    assert (done.code, "It is no landmark network" in done.err) == (2, True)
     assert xzoo("landmarks", tmp_path / "nowhere.png", *WORDS).code == 1
