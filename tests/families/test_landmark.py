@@ -177,3 +177,20 @@ def test_a_card_makes_a_network_that_finds_points_and_embeds_nothing():
     assert (found.points.shape, found.deviation.shape, found.inside.shape) == ((1, 5, 2), (1, 5), (1, 5))
     with pytest.raises(errors.OptionError, match="landmarks\\(images\\)"):
         model.embed(np.zeros((80, 60), np.uint8))
+
+
+def test_a_card_tells_points_or_an_embedding_and_never_half_of_one():
+    from pathlib import Path
+
+    from xzoo.cards.schema import parse_card
+
+    text = (Path(__file__).parents[2] / "cards" / "landmarker.md").read_text()
+    parse_card(text, "landmarker.md")
+    for output in ("{points: 68, embedding: 512}", "{embedding: 512}", "{points: 0}", "{}"):
+        with pytest.raises(errors.CardError, match="output"):
+            parse_card(text.replace("{points: 68}", output), "landmarker.md")
+    from xzoo.cards import draw, render
+
+    card = xzoo.card("landmarker")
+    assert "68 landmarks" in draw.contract_svg(card)
+    assert "68 landmarks" in render.page(card)
