@@ -60,7 +60,8 @@ def call(loss: Any, name: str, student: Any = None) -> Tensor:
 
 
 def test_the_registry_says_which_losses_learn() -> None:
-    assert set(CASES) == {name for name, entry in losses.LOSSES.items() if entry.learns}
+    of_few_pixels = {"decoded", "softmax"}  # in test_lowres_losses.py
+    assert set(CASES) | of_few_pixels == {name for name, entry in losses.LOSSES.items() if entry.learns}
     for name in NAMES:
         assert isinstance(made(name), nn.Module)
         assert list(made(name).parameters()), name

@@ -37,6 +37,20 @@ def test_decoded_is_the_squared_distance_to_the_teachers_direction() -> None:
     assert loss(student, teacher).item() == pytest.approx(wanted.item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["softmax", "decoded"])
+def test_gradient_reaches_the_student_and_every_parameter(name: str) -> None:
+    torch.manual_seed(3)
+    options: dict[str, Any] = {"classes": 3} if name == "softmax" else {}
+    loss: Any = losses.create(name, **options)
+    student, teacher = torch.randn(6, 5, requires_grad=True), torch.randn(6, 4)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    value = loss(student, labels=labels) if name == "softmax" else loss(student, teacher)
+    value.backward()
+    assert student.grad is not None and student.grad.any()
+    assert list(loss.parameters())
+    assert all(part.grad is not None and part.grad.any() for part in loss.parameters())
+
+
 def test_hint_cosine_compares_whole_features() -> None:
     student, teacher = drawn(3, 2, 4, 4), drawn(3, 2, 4, 4, seed=1)
     pairs = zip(student.flatten(1), teacher.flatten(1), strict=True)

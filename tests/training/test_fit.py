@@ -234,7 +234,7 @@ def test_the_schema_for_editors_names_keys_losses_and_choices() -> None:
     schema = json_schema()
     assert schema["additionalProperties"] is False
     assert "crd" in schema["$defs"]["LossTerm"]["properties"]["name"]["enum"]
-    assert schema["$defs"]["Batch"]["properties"]["sampler"]["enum"] == ["pairs", "balanced", "images"]
+    assert schema["$defs"]["Batch"]["properties"]["sampler"]["enum"] == ["pairs", "balanced", "images", "domains"]
 
 
 @pytest.mark.parametrize(
