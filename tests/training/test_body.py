@@ -150,3 +150,28 @@ def test_lora_is_put_on_the_attention_of_every_block_and_nowhere_else() -> None:
     adapters.add(model, "lora")
     names = {name.replace("base_layer", "").strip(".") for name, p in model.named_parameters() if p.requires_grad}
     assert all(".attn.qkv." in name or ".attn.proj." in name for name in names)
+
+
+def test_a_network_of_two_streams_is_told_the_band_of_every_image(
+    bodies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = xzoo.create("agw_resnet50")
+    told: list[list[str]] = []
+    plain = type(model).forward
+
+    def forward(self: torch.nn.Module, images: torch.Tensor, spectrum: object = None) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            told.append(list(spectrum))  # type: ignore[call-overload]
+        return plain(self, images, spectrum)
+
+    monkeypatch.setattr(type(model), "forward", forward)
+    short = plan(**{"stages.adapt.steps": 1, "stages.adapt.batch.size": 12})
+    tree = short.model_dump(mode="json", exclude_unset=True)
+    tree["stages"][0]["train"] = {"groups": "st"}
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    run = finetune(model, bodies, recipe=Recipe.model_validate(tree), output=tmp_path / "run", evaluate=False)
+    assert {band for batch in told for band in batch} == set(BANDS)
+    assert all(len(batch) == 12 for batch in told)
+    moved = {name for name, tensor in run.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {"visible.conv1.weight", "infrared.conv1.weight"} <= moved

@@ -154,7 +154,7 @@ class Progress:
     loss_parameters: dict[str, nn.Parameter]
     ema: dict[str, Tensor]
     options: Options
-    forward: Callable[[Tensor], Tensor]
+    forward: Callable[..., Tensor]
     views: list[str]
     features: Capture | None
     step: int = 0
@@ -310,6 +310,12 @@ def _student_views(stage: Stage) -> list[str]:
 
 
 def _teacher(stage: Stage, name: str, network: Embedder, images: Images, seed: int, options: Options) -> Teacher:
+    if network.banded:
+        raise errors.OptionError(
+            f"{network.card.name} as {name}",
+            why="it must be told the band of each image, and a recipe tells that to students only",
+            do=f"use a network of one stream as {name}",
+        )
     who = stage.taught[name]
     same = network.preprocess == images.preprocess
     asked = None if isinstance(who, str) else who.precision
@@ -546,7 +552,12 @@ def _signals(progress: Progress, batch: Batch, index: int) -> Signals:
     inputs = progress.student.preprocess.normalise(torch.cat(raw).to(device))
     sizes = [len(part) for part in raw]
     with _precision(device, progress.stage.precision):
-        outputs = {"": progress.forward(inputs)}
+        if progress.student.banded:
+            rows = progress.images.manifest.rows
+            bands = [rows[place].spectrum for view in progress.views for place in look.rows(view)]
+            outputs = {"": progress.forward(inputs, spectrum=bands)}
+        else:
+            outputs = {"": progress.forward(inputs)}
     if progress.features is not None:
         outputs |= {path: progress.features[path] for path in progress.stage.paths_of("student")}
     found: Signals = {}
