@@ -119,6 +119,8 @@ SYSU-MM01 is left to the tests of its reader: all its cameras take minutes to dr
 
 def small_world(folder: Path) -> None:
     """Make what the pages speak of: a folder of people, manifests, pictures, a run, data sets laid out."""
+    import safetensors.torch
+
     import xzoo
     from xzoo.data import people
     from xzoo.data.people import layouts
@@ -137,6 +139,8 @@ def small_world(folder: Path) -> None:
     photos.mkdir()
     for path in sorted((folder / "store").rglob("*.png"))[:3]:
         shutil.copy(path, photos / path.name)
+    shutil.copy(next(photos.iterdir()), folder / "face.png")
+    safetensors.torch.save_file(xzoo.create("landmarker").state_dict(), folder / "mine.safetensors")
     layouts.write("llcm", folder / "LLCM", subjects=4, cameras=2, size=(32, 16), progress=False)
     layouts.write("regdb", folder / "RegDB", subjects=4, progress=False)
     settings = {"lora": True, "pretrained": True, "steps": 2, "batch": 4}
