@@ -20,13 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xzoo import errors
 from xzoo.adapters import base
 from xzoo.adapters.base import AttachedAdapter, Kind, Slot, register_kind
+from xzoo.families.base import check_batch_size, still
 
 if TYPE_CHECKING:
     from xzoo.families.base import Embedder
@@ -220,19 +220,6 @@ def _ruled(layers: Mapping[str, _Layer], rule: Rule) -> Iterator[None]:
             handle.remove()
 
 
-@contextmanager
-def _still(model: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode without gradients; give each module its own mode back."""
-    modes = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module in modes:
-            module.training = True
-
-
 class _Enough(Exception):
     """A pass has reached the layer that it was made for."""
 
@@ -308,8 +295,7 @@ def collect(
     """
     base.zoo_model(model)
     options: FacebnOptions = base.make_options(FACEBN, values)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise errors.OptionError(f"batch_size={batch_size!r}", why="It is a whole number of images, from 1.")
+    check_batch_size(batch_size)
     base.free_name(model, name, spectrum)
     raw = model._raw(images)
     before = next((other.name for other in model.adapters.values() if other.on), None)
@@ -337,7 +323,7 @@ def _measured(model: Embedder, raw: Tensor, batch_size: int, options: FacebnOpti
             except _Enough:
                 continue
 
-    with _still(model):
+    with still(model):
         if options.collect == "batch":
             _one_pass(layers, run, faces, options)
         else:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from xzoo.families.base import still
+
 __all__ = ["Cost", "cost"]
 
 _COUNTED = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
@@ -49,15 +51,11 @@ def cost(network: nn.Module, size: tuple[int, int]) -> Cost:
             found["macs"] += out.numel() * module.weight[0].numel()
 
     hooks = [part.register_forward_hook(count) for part in network.modules() if isinstance(part, _COUNTED)]
-    was = [module for module in network.modules() if module.training]
     where = next(network.parameters())
     try:
-        network.eval()
-        with torch.inference_mode():
+        with still(network):
             network(torch.zeros(1, 3, *size, device=where.device, dtype=where.dtype))
     finally:
         for hook in hooks:
             hook.remove()
-        for module in was:
-            module.training = True
     return Cost(sum(parameter.numel() for parameter in network.parameters()), found["activations"], found["macs"])

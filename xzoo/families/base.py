@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from xzoo.data.preprocess import Preprocess
     from xzoo.hub import Weights
 
-__all__ = ["Embedder", "Origin", "Plain", "fingerprint"]
+__all__ = ["Embedder", "Origin", "Plain", "check_batch_size", "fingerprint", "still"]
 
 STEADY_ROWS = 16
 """From this many rows on, a matrix product gives each row the same bits whatever its company (measured on CPU)."""
@@ -143,25 +144,18 @@ class Embedder(nn.Module):
             OptionError: ``spectrum`` is unknown or does not match the number of images.
             ImageError: An image cannot be read.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise errors.OptionError(f"batch_size={batch_size!r}", why="It is a whole number of images, from 1.")
+        check_batch_size(batch_size)
         raw = self._raw(images)
         bands = _bands(spectrum, len(raw))
         where = next(self.parameters())
-        was_training = [module for module in self.modules() if module.training]
-        self.eval()
         rows = []
-        try:
-            with torch.inference_mode():
-                for start in range(0, len(raw), batch_size):
-                    chunk = raw[start : start + batch_size].to(where.device)
-                    batch = self.preprocess.normalise(chunk).to(where.dtype)
-                    seen = None if bands is None else bands[start : start + batch_size]
-                    out = self.infer(batch) if seen is None else self.infer_bands(batch, seen)
-                    rows.append(out.float().cpu())
-        finally:
-            for module in was_training:
-                module.training = True
+        with still(self):
+            for start in range(0, len(raw), batch_size):
+                chunk = raw[start : start + batch_size].to(where.device)
+                batch = self.preprocess.normalise(chunk).to(where.dtype)
+                seen = None if bands is None else bands[start : start + batch_size]
+                out = self.infer(batch) if seen is None else self.infer_bands(batch, seen)
+                rows.append(out.float().cpu())
         if not rows:
             raise errors.OptionError("embed() of no images", why="There is nothing to embed.")
         embeddings = torch.cat(rows).clone()
@@ -209,6 +203,29 @@ def fingerprint(module: nn.Module) -> str:
         digest.update(f"{name}|{plain.dtype}|{tuple(plain.shape)}|".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def still(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode without gradients; give each module its own mode back."""
+    modes = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module in modes:
+            module.training = True
+
+
+def check_batch_size(batch_size: object) -> None:
+    """Refuse what is no number of images.
+
+    Raises:
+        OptionError: ``batch_size`` is not a whole number from 1.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise errors.OptionError(f"batch_size={batch_size!r}", why="It is a whole number of images, from 1.")
 
 
 def _bands(spectrum: str | Sequence[str | None] | None, count: int) -> list[str | None] | None:

@@ -304,23 +304,15 @@ class _Distillation:
             text = yaml.safe_dump(self.plan.model_dump(mode="json"), sort_keys=False, width=110)
             write_text(self.folder / "recipe.yaml", text)
         try:
-            student = self._train(tensorboard)
-            after = self._measure(student)
-            if self.writes:
-                bare = student.network if isinstance(student, Plain) else student
-                hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / STUDENT)
-                before = Report.from_dict(self.facts["before"]) if self.facts["before"] else None
-                write_text(self.folder / "README.md", card.student(self.facts, before, after, str(self.folder)))
-            self._write_facts(state="done", after=None if after is None else after.to_dict())
-        except KeyboardInterrupt as stop:
-            self._write_facts(state="interrupted", reason=f"Stopped by Ctrl-C after {self.done} steps.")
-            raise KeyboardInterrupt(
-                f"stopped after {self.done} of {self.plan.steps} steps, which are kept in {str(self.folder)!r}; "
-                "go on with the same call and resume=True (--resume)"
-            ) from stop
-        except Exception as fault:
-            self._write_facts(state="failed", reason=str(fault))
-            raise
+            with work.ending_told(self):
+                student = self._train(tensorboard)
+                after = self._measure(student)
+                if self.writes:
+                    bare = student.network if isinstance(student, Plain) else student
+                    hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / STUDENT)
+                    before = Report.from_dict(self.facts["before"]) if self.facts["before"] else None
+                    write_text(self.folder / "README.md", card.student(self.facts, before, after, str(self.folder)))
+                self._write_facts(state="done", after=None if after is None else after.to_dict())
         finally:
             if self.board is not None:
                 self.board.close()

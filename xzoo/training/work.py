@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import yaml
@@ -113,20 +113,11 @@ class Work:
         self._write_facts()
         text = yaml.safe_dump(self.plan.model_dump(mode="json"), sort_keys=False, width=110)
         write_text(self.folder / "recipe.yaml", text)
-        try:
+        with ending_told(self):
             before = self._measure("before") if self.facts["before"] is None else Report.from_dict(self.facts["before"])
             adapter = self._train()
             after = self._measure("after")
             self._finish(adapter, before, after)
-        except KeyboardInterrupt as stop:
-            self._write_facts(state="interrupted", reason=f"Stopped by Ctrl-C after {self.done} steps.")
-            raise KeyboardInterrupt(
-                f"stopped after {self.done} of {self.plan.steps} steps, which are kept in {str(self.folder)!r}; "
-                "go on with the same call and resume=True (--resume)"
-            ) from stop
-        except Exception as fault:
-            self._write_facts(state="failed", reason=str(fault))
-            raise
         return Run(self.folder, before, after)
 
     def _write_facts(self, **changes: Any) -> None:
@@ -222,6 +213,32 @@ class Work:
         except errors.MissingExtra as fault:
             drawn = f"skipped: {fault.why} {fault.do}"
         self._write_facts(state="done", picture=drawn)
+
+
+class _Told(Protocol):
+    """A run folder in the making."""
+
+    folder: Path
+    plan: Recipe
+    done: int
+
+    def _write_facts(self, **changes: Any) -> None: ...
+
+
+@contextmanager
+def ending_told(run: _Told) -> Iterator[None]:
+    """Write down what ends a run early, then pass it on; Ctrl-C says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        run._write_facts(state="interrupted", reason=f"Stopped by Ctrl-C after {run.done} steps.")
+        raise KeyboardInterrupt(
+            f"stopped after {run.done} of {run.plan.steps} steps, which are kept in {str(run.folder)!r}; "
+            "go on with the same call and resume=True (--resume)"
+        ) from stop
+    except Exception as fault:
+        run._write_facts(state="failed", reason=str(fault))
+        raise
 
 
 def _row(step: engine.Step, number: int, stage: str) -> dict[str, Any]:

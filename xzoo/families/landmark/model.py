@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xzoo import errors
 from xzoo.data.images import read_image, resize
-from xzoo.families.base import Embedder
+from xzoo.families.base import Embedder, check_batch_size, still
 from xzoo.families.landmark.options import Options
 from xzoo.families.landmark.points import convert
 
@@ -182,8 +182,7 @@ class LandmarkNet(Embedder):
             OptionError: Boxes that do not fit the pictures, or a convention that the network's does not contain.
             ImageError: A picture cannot be read.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise errors.OptionError(f"batch_size={batch_size!r}", why="It is a whole number of images, from 1.")
+        check_batch_size(batch_size)
         many: Sequence[Any] = _many(images)
         if not many:
             raise errors.OptionError("landmarks() of no images", why="There is nowhere to look.")
@@ -194,24 +193,18 @@ class LandmarkNet(Embedder):
         if points is not None:
             convert(torch.zeros(self.points, 2), points)  # refused before anything is computed
         where, size = next(self.parameters()), self.preprocess.size[1]
-        modes = [module for module in self.modules() if module.training]
-        self.eval()
         told, frames, shapes = [], [], []
-        try:
-            with torch.inference_mode():
-                for start in range(0, len(many), batch_size):
-                    crops = []
-                    for index in range(start, min(start + batch_size, len(many))):
-                        pixels = read_image(many[index])
-                        crop, frame = square(pixels, None if boxes is None else boxes[index])
-                        crops.append(resize(crop, (size, size), self.preprocess.interpolation))
-                        frames.append(frame)
-                        shapes.append((pixels.shape[1], pixels.shape[0]))
-                    batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous().to(where.device)
-                    told.append(self(self.preprocess.normalise(batch).to(where.dtype)).float().cpu())
-        finally:
-            for module in modes:
-                module.training = True
+        with still(self):
+            for start in range(0, len(many), batch_size):
+                crops = []
+                for index in range(start, min(start + batch_size, len(many))):
+                    pixels = read_image(many[index])
+                    crop, frame = square(pixels, None if boxes is None else boxes[index])
+                    crops.append(resize(crop, (size, size), self.preprocess.interpolation))
+                    frames.append(frame)
+                    shapes.append((pixels.shape[1], pixels.shape[0]))
+                batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous().to(where.device)
+                told.append(self(self.preprocess.normalise(batch).to(where.dtype)).float().cpu())
         shares = torch.cat(told).clone()
         left_top, side = torch.tensor([frame[:2] for frame in frames]), torch.tensor([frame[2] for frame in frames])
         found = left_top[:, None] + shares[..., :2] * side[:, None, None] - 0.5
