@@ -203,8 +203,8 @@ class Degradation:
 
     name: ClassVar[str]
     source: ClassVar[str]
-    draws: ClassVar[bool] = False
-    """Whether two looks at one image may differ."""
+    draws: ClassVar[int] = 0
+    """Random numbers that decide how one image is degraded; none where two looks at it do not differ."""
 
     def __call__(self, pixels: Tensor, random: torch.Generator | None = None) -> Tensor:
         """Return degraded copies, on the same device.
@@ -217,20 +217,25 @@ class Degradation:
             ImageError: If ``pixels`` is of another type or shape.
             OptionError: If the operator draws values, and there is no generator.
         """
+        if self.draws and random is None:
+            raise errors.OptionError(f"{self.name} without a generator", do="give random=generator(seed, step)")
+        return self.apply(pixels, torch.rand(self.draws, len(pixels), generator=random))
+
+    def apply(self, pixels: Tensor, drawn: Tensor) -> Tensor:
+        """Return copies degraded as ``drawn`` says: ``[draws, B]`` in 0..1, on the CPU.
+
+        Raises:
+            ImageError: If ``pixels`` is of another type or shape than ``uint8 [B, 3, H, W]``.
+        """
         if pixels.dtype != torch.uint8 or pixels.ndim != 4:
             raise errors.ImageError(
                 f"cannot degrade a {str(pixels.dtype).removeprefix('torch.')} tensor {list(pixels.shape)}",
                 why="degradations take raw uint8 [B, 3, H, W]",
             )
-        return self._apply(pixels, random) if len(pixels) else pixels.clone()
+        return self._apply(pixels, drawn) if len(pixels) else pixels.clone()
 
-    def _apply(self, pixels: Tensor, random: torch.Generator | None) -> Tensor:
+    def _apply(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         raise TypeError(f"{type(self).__name__} is not an operator")
-
-    def _draw(self, random: torch.Generator | None, *shape: int) -> Tensor:
-        if random is None:
-            raise errors.OptionError(f"{self.name} without a generator", do="give random=generator(seed, step)")
-        return torch.rand(*shape, generator=random)
 
     def record(self) -> dict[str, Any]:
         """Return what a result has to say of it: operator, values, and whose kernels made it."""
@@ -268,7 +273,7 @@ class BicubicNative(Degradation):
         """Refuse what is no size."""
         _side(self.size)
 
-    def _apply(self, pixels: Tensor, random: torch.Generator | None) -> Tensor:
+    def _apply(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         count = len(pixels)
         return resized(pixels, [(self.size, self.size)] * count, ["bicubic_aa"] * count).to(torch.uint8)
 
@@ -285,7 +290,7 @@ class BilinearUp(Degradation):
         """Refuse what is no size."""
         _side(self.size)
 
-    def _apply(self, pixels: Tensor, random: torch.Generator | None) -> Tensor:
+    def _apply(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         count = len(pixels)
         return _there_and_back(pixels, [(self.size, self.size)] * count, ["linear"] * count, ["linear"] * count)
 
@@ -300,7 +305,7 @@ class RandomKernels(Degradation):
 
     sizes: tuple[int, ...] = (14, 28, 56, 112)
     name: ClassVar[str] = "rand5_r_up"
-    draws: ClassVar[bool] = True
+    draws: ClassVar[int] = 3
     source: ClassVar[str] = "F-SKD, training loader; kernels of OpenCV"
 
     def __post_init__(self) -> None:
@@ -310,8 +315,7 @@ class RandomKernels(Degradation):
         for size in self.sizes:
             _side(size)
 
-    def _apply(self, pixels: Tensor, random: torch.Generator | None) -> Tensor:
-        drawn = self._draw(random, 3, len(pixels))
+    def _apply(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         picked = [self.sizes[min(int(value * len(self.sizes)), len(self.sizes) - 1)] for value in drawn[0].tolist()]
         small = [(side, side) for side in picked]
         return _there_and_back(pixels, small, _chosen(drawn[1]), _chosen(drawn[2]))
@@ -328,7 +332,7 @@ class RandomRatio(Degradation):
     low: float = 0.2
     probability: float = 0.2
     name: ClassVar[str] = "adaface_lowres"
-    draws: ClassVar[bool] = True
+    draws: ClassVar[int] = 4
     source: ClassVar[str] = "AdaFace, dataset/augmenter.py; kernels of OpenCV"
 
     def __post_init__(self) -> None:
@@ -337,8 +341,7 @@ class RandomRatio(Degradation):
             raise errors.OptionError(f"low={self.low!r}", why="The least share of a side lies in 0..1, above 0.")
         _share("probability", self.probability)
 
-    def _apply(self, pixels: Tensor, random: torch.Generator | None) -> Tensor:
-        drawn = self._draw(random, 4, len(pixels))
+    def _apply(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         hit = torch.nonzero(drawn[0] < self.probability)[:, 0]
         out = pixels.clone()
         if len(hit):
@@ -372,7 +375,7 @@ class PowerOfTwo(Degradation):
 
     seen: int = 0
     name: ClassVar[str] = "crfr_pow2"
-    draws: ClassVar[bool] = True
+    draws: ClassVar[int] = 2
     source: ClassVar[str] = "Massoli et al., cross-resolution learning, IVC 2020; kernels of OpenCV"
 
     def __post_init__(self) -> None:
@@ -385,8 +388,7 @@ class PowerOfTwo(Degradation):
         """Share of the images that is degraded."""
         return min(1.0, 0.1 + 0.1 * (self.seen // 35_000))
 
-    def _apply(self, pixels: Tensor, random: torch.Generator | None) -> Tensor:
-        drawn = self._draw(random, 2, len(pixels))
+    def _apply(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         hit = torch.nonzero(drawn[0] < self.probability)[:, 0]
         out = pixels.clone()
         if len(hit):
@@ -427,7 +429,7 @@ class AreaCubic(Degradation):
         _kernel(self.down)
         _kernel(self.up)
 
-    def _apply(self, pixels: Tensor, random: torch.Generator | None) -> Tensor:
+    def _apply(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         count = len(pixels)
         return _there_and_back(pixels, [(self.size, self.size)] * count, [self.down] * count, [self.up] * count)
 

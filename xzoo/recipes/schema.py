@@ -239,7 +239,7 @@ class Degrade(Closed):
         return self
 
     def operator(self) -> Any:
-        """Return the operator; one that draws nothing has no ``draws``."""
+        """Return the operator; its ``draws`` are 0 where it leaves nothing to chance."""
         from xzoo.data import degrade
 
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
@@ -281,7 +281,7 @@ class View(Changes):
     @property
     def drawn(self) -> bool:
         """Whether its degradation differs from step to step."""
-        return self.degrade is not None and self.degrade.operator().draws
+        return self.degrade is not None and self.degrade.operator().draws > 0
 
 
 class Views(Changes):

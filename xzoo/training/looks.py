@@ -153,9 +153,10 @@ class Shown:
         operator = self.looks.loss[view]
         if isinstance(operator, PowerOfTwo):  # its curriculum counts the images of the stage
             operator = replace(operator, seen=operator.seen + self._index * len(self._rows))
-        # Streams from 1000 on: apart from those of the changes, and for each process its own.
-        stream = 1000 * (1 + self.looks.stream[view]) + (int(places[0]) if len(places) else 0)
-        small: Tensor = operator(pixels, generator(self.looks.seed, self._index, stream))
+        # Drawn for the whole batch, from streams of their own: each process picks the numbers of its share.
+        random = generator(self.looks.seed, self._index, 1000 * (1 + self.looks.stream[view]))
+        drawn = torch.rand(operator.draws, len(self._rows), generator=random)[:, places]
+        small: Tensor = operator.apply(pixels, drawn)
         size = (pixels.shape[2], pixels.shape[3])
         if tuple(small.shape[2:]) == size:
             return small
