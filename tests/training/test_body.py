@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ import xzoo
 from xzoo import adapters, errors, recipes
 from xzoo.data import people
 from xzoo.data.manifest import Manifest
+from xzoo.losses.metric import Mined
 from xzoo.recipes.schema import Recipe
 from xzoo.training import engine, finetune
+from xzoo.training.mining import mean
 
 BANDS = ("VIS", "MWIR", "LWIR")
 SIZE = (64, 32)
@@ -94,6 +97,41 @@ def test_generated_people_are_learnt_from_end_to_end(bodies: Path, tmp_path: Pat
     assert run.after is not None
 
 
+def test_each_epoch_ends_with_the_means_of_its_mining_beside_chance_even_where_the_run_was_stopped(
+    bodies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six people with two pictures in each of three bands: 36 images, batches of 12, epochs of three steps."""
+    eight = plan(**{"stages.adapt.batch.size": 12, "stages.adapt.steps": 8})
+    run = finetune(small(), bodies, recipe=eight, output=tmp_path / "run", evaluate=False)
+    steps, epochs = metrics(run.folder), [row for row in run.metrics if "epoch" in row]
+    assert [(row["step"], row["epoch"], row["steps"]) for row in epochs] == [(3, 1, 3), (6, 2, 3), (8, 3, 2)]
+    for row, (first, last) in zip(epochs, ((0, 3), (3, 6), (6, 8)), strict=True):
+        for name in Mined._fields:
+            each = [one["mined"][name] for one in steps[first:last]]  # type: ignore[index]
+            assert row["mined"][name] == pytest.approx(sum(each) / len(each))
+        assert row["mined"]["cross_positive_chance"] == pytest.approx(4 / 5)
+
+    step = engine._step
+
+    def stops(progress: engine.Progress) -> engine.Step:
+        found = step(progress)
+        if found.step == 4:  # in the middle of the second epoch
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(engine, "_step", stops)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(small(), bodies, recipe=eight, output=tmp_path / "parts", evaluate=False)
+    monkeypatch.setattr(engine, "_step", step)
+    again = finetune(small(), bodies, recipe=eight, output=tmp_path / "parts", evaluate=False, resume=True)
+    assert [row for row in again.metrics if "epoch" in row] == epochs
+
+
+def test_a_share_that_no_step_has_is_not_a_zero() -> None:
+    none, some = Mined(None, None, 0.5, 0.25)._asdict(), Mined(None, None, 1.0, 0.25)._asdict()
+    assert mean([none, some]) == Mined(None, None, 0.75, 0.25)._asdict()
+
+
 @pytest.mark.filterwarnings("ignore::xzoo.training.engine.CollapseWarning")  # few people, a random base
 def test_a_short_lesson_tells_its_people_apart_better_than_guessing(bodies: Path, tmp_path: Path) -> None:
     quick = {"stages.adapt.steps": 60, "stages.adapt.optimiser.name": "adamw", "stages.adapt.optimiser.lr": 3e-3}
@@ -112,8 +150,6 @@ def test_a_resumed_run_ends_in_the_very_adapter_of_one_that_was_not_stopped(
         calls.append(1)
         found = step(progress)
         if len(calls) == 3:
-            import signal
-
             signal.raise_signal(signal.SIGINT)
         return found
 

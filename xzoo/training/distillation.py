@@ -28,6 +28,7 @@ from xzoo.training import card, checkpoint, engine, fit, work
 from xzoo.training.board import Board
 from xzoo.training.bridge import Bridge
 from xzoo.training.holdout import Parts, hold_out
+from xzoo.training.mining import MinedEpochs
 from xzoo.training.run import FACTS, STUDENT, Run, open_folder, write_json, write_text
 
 __all__ = ["distill"]
@@ -423,13 +424,14 @@ class _Distillation:
             checkpoint.restore(self.saved, progress)
         self.facts["precision"][stage.name] = {name: who.precision for name, who in progress.teachers.items()}
         self._write_facts()
-        kept = time.monotonic()
+        kept, epochs = time.monotonic(), MinedEpochs(progress, self.metrics, self.done)
         with open(self.metrics if self.writes else os.devnull, "a", encoding="utf-8") as log:
             for step in engine.run(progress):
                 self.done += 1
                 row = work._row(step, self.done, stage.name)
                 row.pop("images_per_second")  # of this machine and hour; all else is the same in every run
-                log.write(json.dumps(row) + "\n")
+                for line in (row, epochs.add(row, step.step)):
+                    log.write("" if line is None else json.dumps(line) + "\n")
                 log.flush()
                 if self.board is not None:
                     self.board.add(row)

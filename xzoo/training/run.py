@@ -72,7 +72,7 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """One row for each step, and one for each evaluation."""
+        """One row for each step, each evaluation, and each epoch of mining statistics."""
         lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 

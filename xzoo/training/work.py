@@ -26,6 +26,7 @@ from xzoo.families.base import Embedder, Plain
 from xzoo.recipes.schema import Recipe, Train
 from xzoo.training import card, checkpoint, engine, plots
 from xzoo.training.holdout import Parts
+from xzoo.training.mining import MinedEpochs
 from xzoo.training.run import ADAPTER, BASE, FACTS, Run, write_json, write_text
 
 __all__ = ["SOURCE", "Work", "put_adapter"]
@@ -172,12 +173,13 @@ class Work:
 
     def _stage(self, number: int, progress: engine.Progress, bar: Any, asked: list[int]) -> None:
         """Run one stage to its end, or until Ctrl-C asks for a stop."""
-        kept = time.monotonic()
+        kept, epochs = time.monotonic(), MinedEpochs(progress, self.metrics, self.done)
         with self.metrics.open("a", encoding="utf-8") as log:
             for step in engine.run(progress):
                 self.done += 1
                 row = _row(step, self.done, progress.stage.name)
-                log.write(json.dumps(row) + "\n")
+                for line in (row, epochs.add(row, step.step)):
+                    log.write("" if line is None else json.dumps(line) + "\n")
                 log.flush()
                 bar.set_postfix_str(f"loss {step.loss:.3f}, {step.images_per_second:.0f} images/s", refresh=False)
                 bar.update()
