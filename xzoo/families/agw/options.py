@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xzoo.errors import OptionError
+from xzoo.families.checks import check_size
 
 __all__ = ["Options"]
 
@@ -29,9 +29,4 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what is no size of a picture."""
-        if len(self.input_size) != 2 or not all(type(side) is int and side >= 32 for side in self.input_size):
-            raise OptionError(
-                f"input_size={self.input_size!r}",
-                why="It is (height, width) in pixels, at least 32 each.",
-                do="take (288, 144), which AGW is trained with",
-            )
+        check_size(self.input_size, (288, 144))
