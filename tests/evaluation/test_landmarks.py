@@ -26,6 +26,7 @@ def test_golden_values_are_reproduced() -> None:
     assert found.nme == pytest.approx(0.104067932, abs=5e-10)
     assert found.failure_rate == pytest.approx(1 / 3)
     assert found.auc == pytest.approx(0.3725555556, abs=5e-11)
+    assert np.trapezoid(found.ced[1], found.ced[0]) / 0.1 == pytest.approx(0.3725, abs=1e-9)
     assert (found.n_images, found.n_points, found.n_failed) == (6, 408, 2)
 
 

@@ -38,6 +38,8 @@ def test_accuracy_over_folds_is_that_of_the_published_fixture(published):
     a, b, same, *_ = published
     scores = figures.pair_scores(np.concatenate([a, b]), np.arange(60), np.arange(60, 120))
     assert scores == pytest.approx((a * b).sum(1))
+    rates = figures.fold_accuracies(scores, same, figures.folds(60))
+    assert rates == pytest.approx([1, 5 / 6, 1, 1, 1, 5 / 6, 1, 1, 1, 5 / 6], abs=1e-12)
     mean, std = figures.accuracy(scores, same, figures.folds(60))
     assert mean == pytest.approx(0.95, abs=1e-12)
     assert std == pytest.approx(0.0763762616, abs=1e-10)

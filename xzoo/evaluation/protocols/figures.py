@@ -19,6 +19,7 @@ from xzoo.evaluation.similarity import Rows
 __all__ = [
     "Outcomes",
     "accuracy",
+    "fold_accuracies",
     "folds",
     "intervals",
     "nearest_tar",
@@ -79,8 +80,8 @@ def folds(count: int, number: int = 10) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(1, number + 1), sizes)
 
 
-def accuracy(scores: Scores, same: Flags, fold: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Return mean and population standard deviation of the accuracy over folds, by the LFW rule.
+def fold_accuracies(scores: Scores, same: Flags, fold: npt.NDArray[np.int64]) -> list[float]:
+    """Return the accuracy of each fold, in the order of their numbers, by the LFW rule.
 
     Squared Euclidean distances of unit vectors, thresholds 0, 0.01 ... 3.99, "same" strictly
     below; of the thresholds best on the other folds the first (insightface, ``verification.py``).
@@ -96,10 +97,14 @@ def accuracy(scores: Scores, same: Flags, fold: npt.NDArray[np.int64]) -> tuple[
         good = np.searchsorted(np.sort(distance[inside & same]), thresholds, "left")
         bad = np.searchsorted(np.sort(distance[inside & ~same]), thresholds, "left")
         right[place] = good + np.count_nonzero(inside & ~same) - bad
-    rates = []
-    for place in range(len(numbers)):
-        best = int(np.argmax(right.sum(0) - right[place]))
-        rates.append(right[place, best] / sizes[place])
+    return [
+        float(right[place, int(np.argmax(right.sum(0) - right[place]))] / sizes[place]) for place in range(len(numbers))
+    ]
+
+
+def accuracy(scores: Scores, same: Flags, fold: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Return mean and population standard deviation of :func:`fold_accuracies`."""
+    rates = fold_accuracies(scores, same, fold)
     return float(np.mean(rates)), float(np.std(rates))
 
 
