@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from xzoo.errors import EvaluationError
 from xzoo.evaluation import ranking, retrieval, similarity
@@ -323,7 +324,7 @@ def test_more_sides_that_do_not_fit_are_refused(change: dict[str, object], word:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_high_mates_are_found_among_few_scores_with_the_same_ranks(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counted_and_sorted_give_the_same_ranks(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     centre = rng.choice([-1.0, 1.0], (100, 32))
     q_who, g_who = rng.integers(0, 100, 60), np.repeat(np.arange(100), 20)
@@ -337,11 +338,7 @@ def test_high_mates_are_found_among_few_scores_with_the_same_ranks(rule: str, mo
         "query_camera": rng.integers(1, 5, 60),
         "gallery_camera": rng.integers(1, 5, 2000),
     }
-    used: list[np.ndarray] = []
-    count = ranking._count_high
-    monkeypatch.setattr(ranking, "_count_high", lambda *given: used.append(count(*given)) or used[-1])
     found = retrieval(**sets, rule=rule)
-    assert max(high.max() for high in used) >= ranking.WORTH
     monkeypatch.setattr(ranking, "COUNTED", -1)
     ordered = retrieval(**sets, rule=rule)
     assert (found.rank == ordered.rank).all() and found.cmc.tolist() == ordered.cmc.tolist()
@@ -349,14 +346,34 @@ def test_high_mates_are_found_among_few_scores_with_the_same_ranks(rule: str, mo
     np.testing.assert_array_equal(found.inverse_penalty, ordered.inverse_penalty)
 
 
-def test_a_guess_of_the_sample_that_many_scores_reach_is_given_up() -> None:
-    rng = np.random.default_rng(0)
-    table = rng.random((4, 1024), dtype=np.float32)
-    table[:, :: 1024 // ranking.SAMPLED] = -1  # every score that the sample sees
-    values = np.sort(rng.random((4, 2 * ranking.WORTH), dtype=np.float32))
-    found = np.zeros(values.shape, np.int64)
-    assert not ranking._count_high(table, values, np.full(4, values.shape[1]), found).any()
-    assert not found.any()
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 8, 11])
+def test_scores_that_reach_a_mate_are_counted_one_by_one(width: int, dtype: type) -> None:
+    rng = np.random.default_rng(width)
+    scores = rng.integers(-6, 7, (9, 301)).astype(dtype) / 4  # ties
+    scores[rng.random(scores.shape) < 0.1] = -np.inf
+    values = np.sort(rng.integers(-7, 8, (9, width)).astype(dtype) / 4, axis=1)
+    many = rng.integers(0, width + 1, 9)
+    found = ranking._at_least(torch.from_numpy(scores), torch.from_numpy(values), many).numpy()
+    for row in range(9):
+        wanted = range(width - many[row], width)
+        assert found[row, wanted].tolist() == [int((scores[row] >= values[row, at]).sum()) for at in wanted]
+
+
+def test_counting_needs_no_folder_to_keep_its_code_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    plain = numba.njit
+
+    def refuse(*given: object, **options: object) -> object:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function '_count': no locator available")
+        return plain(*given, **options)
+
+    monkeypatch.setattr(numba, "njit", refuse)
+    found = np.zeros((1, 2), np.int64)
+    ranking._compiled.__wrapped__()(np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 3.0]]), np.array([2]), found)
+    assert found.tolist() == [[2, 1]]
 
 
 def test_memory_of_blocks_is_used_again_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +23,8 @@ __all__ = ["Retrieval", "Rule", "Searched", "means", "retrieval", "search"]
 Rule = Literal["market", "llcm", "sysu", "regdb"]
 Cameras = npt.NDArray[Any] | None
 
-# Up to so many mates, counting costs less than sorting (measured with AVX-512).
-COUNTED = 40
-# A mate that at most this share of the scores reach is found among these, taken out and sorted, if so many mates are;
-# judged by so many scores of each of some rows.
-RARE, WORTH, SAMPLED, TOGETHER = 0.01, 12, 64, 16
-# Scores compared with their mates in one call: 20 KiB of a row, which stay in the first cache, of a few rows.
-COLUMNS, ROWS = 5120, 8
+# Up to so many mates, counting costs less than sorting, even where NumPy sorts with AVX-512.
+COUNTED = 70
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,9 +354,8 @@ class _Search:
 def _at_least(scores: torch.Tensor, values: torch.Tensor, many: npt.NDArray[np.intp]) -> torch.Tensor:
     """Return ``int64 [N, M]``: how many of a row's scores are at least each of its values.
 
-    Few values are counted one by one, which costs less than to sort the row, and of
-    these the high ones only among the few scores that reach the first of them; many
-    are found in the sorted row. All ways are exact.
+    Few values are counted one by one, which costs less than to sort the row; many
+    are found in the sorted row. Both ways are exact.
 
     Args:
         scores: ``[N, G]``, used up.
@@ -371,75 +366,47 @@ def _at_least(scores: torch.Tensor, values: torch.Tensor, many: npt.NDArray[np.i
 
     if scores.device.type != "cpu" or many.mean() > COUNTED:
         return scores.shape[1] - torch.searchsorted(sort_flat(scores), values)
-    table, wanted = scores.numpy(), values.numpy()
-    found = np.zeros(wanted.shape, np.int64)
-    for start in range(0, len(table), TOGETHER):
-        rows = slice(start, start + TOGETHER)
-        done = _count_high(table[rows], wanted[rows], many[rows], found[rows])
-        _count_each(table[rows], wanted[rows], many[rows], done, found[rows])
-    return torch.from_numpy(found)
+    found = torch.zeros(values.shape, dtype=torch.int64)
+    _compiled()(scores.numpy(), values.numpy(), many, found.numpy())
+    return found
 
 
-def _count_high(
-    table: npt.NDArray[Any], values: npt.NDArray[Any], many: npt.NDArray[np.intp], found: npt.NDArray[np.int64]
-) -> npt.NDArray[np.intp]:
-    """Count those of a row's last columns that few scores reach; return ``[N]`` how many, 0 where not worth it."""
-    columns = table.shape[1]
-    sample = np.sort(table[:, :: max(1, columns // SAMPLED)], axis=None)
-    rare = values > sample[-1 - int(RARE * len(sample))]
-    high: npt.NDArray[np.intp] = np.minimum(rare.sum(axis=1), many)
-    high[high < WORTH] = 0
-    least = np.full((len(table), 1), np.inf, table.dtype)
-    rows = np.flatnonzero(high)
-    least[rows, 0] = values[rows, values.shape[1] - high[rows]]
-    if not len(rows):
-        return high
-    reached = table >= least
-    if np.count_nonzero(reached) > 4 * RARE * reached.size:
-        return np.zeros_like(high)
-    at = np.flatnonzero(reached)
-    ends = at.searchsorted(columns * np.arange(len(table) + 1))
-    kept = np.diff(ends)
-    few = np.full((len(table), int(kept.max())), np.inf, table.dtype)
-    few[np.repeat(np.arange(len(table)), kept), np.arange(len(at)) - np.repeat(ends[:-1], kept)] = table.ravel()[at]
-    few.sort(axis=1)
-    for row in rows:
-        found[row, -high[row] :] = kept[row] - few[row].searchsorted(values[row, -high[row] :])
-    return high
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    """Return :func:`_count` as machine code, kept on disk for the next process where a folder can be written to."""
+    import numba
+
+    try:
+        made = numba.njit(nogil=True, cache=True)(_count)
+    except RuntimeError:  # no folder to keep it in
+        made = numba.njit(nogil=True)(_count)
+    return cast("Callable[..., None]", made)
 
 
-def _count_each(
-    table: npt.NDArray[Any],
-    values: npt.NDArray[Any],
-    many: npt.NDArray[np.intp],
-    done: npt.NDArray[np.intp],
-    found: npt.NDArray[np.int64],
+def _count(
+    scores: npt.NDArray[Any], values: npt.NDArray[Any], many: npt.NDArray[np.intp], found: npt.NDArray[np.int64]
 ) -> None:
-    """Count a row's last ``many`` values but those ``done``, each by one comparison with every score."""
-    chunks = -(-table.shape[1] // COLUMNS)
-    width = -(-table.shape[1] // chunks)
-    # A byte for each comparison; summed as words of eight of them, at most 255 at a time, no byte passes 255.
-    groups = -(-width // (8 * 255))
-    words = -(-width // (8 * groups))
-    hits = np.empty(0, np.bool_)
-    left = np.flatnonzero(many > done)
-    for start in range(0, len(left), ROWS):
-        rows = left[start : start + ROWS] if len(left) < len(table) else slice(start, start + ROWS)
-        # Of a few rows together; what is already known of some of them is found again.
-        low = slice(values.shape[1] - int(many[rows].max()), values.shape[1] - int(done[rows].min()))
-        least, scores = values[rows][:, low, None], table[rows]
-        if hits.shape[:2] != least.shape[:2]:
-            hits = np.empty((*least.shape[:2], 8 * groups * words), np.bool_)
-            hits[..., width:] = False
-        sums = np.empty((*least.shape[:2], chunks, groups), np.uint64)
-        for chunk in range(chunks):
-            part = scores[:, None, chunk * width : (chunk + 1) * width]
-            if part.shape[2] < width:
-                hits[..., part.shape[2] :] = False
-            np.greater_equal(part, least, out=hits[..., : part.shape[2]])
-            np.add.reduce(hits.view(np.uint64).reshape(*least.shape[:2], groups, words), axis=3, out=sums[:, :, chunk])
-        each = sums.view(np.uint8).reshape(*least.shape[:2], -1)
-        found[rows, low] = each.sum(axis=2, dtype=np.int64)
+    """Fill the last ``many`` columns of ``found`` as :func:`_at_least` says, and perhaps some before them.
+
+    Four values are compared at a time with a score that has been read. The sums
+    are of 32 bits, as wide as a score, so that they fill a vector as it does.
+    """
+    one, none = np.int32(1), np.int32(0)
+    last = values.shape[1] - 1
+    for row in range(len(scores)):
+        line, least, counts = scores[row], values[row], found[row]
+        for end in range(last, last - many[row], -4):
+            # Before the first column the first one is counted once more.
+            b, c, d = max(end - 1, 0), max(end - 2, 0), max(end - 3, 0)
+            t0, t1, t2, t3 = least[end], least[b], least[c], least[d]
+            n0, n1, n2, n3 = none, none, none, none
+            for at in range(len(line)):
+                score = line[at]
+                n0 = np.int32(n0 + (one if score >= t0 else none))
+                n1 = np.int32(n1 + (one if score >= t1 else none))
+                n2 = np.int32(n2 + (one if score >= t2 else none))
+                n3 = np.int32(n3 + (one if score >= t3 else none))
+            counts[end], counts[b], counts[c], counts[d] = n0, n1, n2, n3
 
 
 def _left_out(
