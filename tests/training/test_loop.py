@@ -16,8 +16,8 @@ from xzoo.cli import main
 from xzoo.data.manifest import Manifest
 from xzoo.families.base import Embedder
 from xzoo.losses.reuse import pooled
-from xzoo.recipes.schema import Mask, Stage, check
-from xzoo.training import distill, engine, fit
+from xzoo.recipes.schema import Mask, Recipe, Stage, check
+from xzoo.training import distill, engine, finetune, fit
 from xzoo.training.looks import GREY, World, masked, shown
 
 
@@ -274,15 +274,39 @@ def test_curves_hold_what_the_metrics_hold_and_a_resumed_run_goes_on(
     assert Writer.made[-1].purge == 3 and [row["loss"] for row in again.metrics] == [r["loss"] for r in run.metrics]
 
 
+def test_fine_tuning_draws_its_curves_too_and_closes_them_however_it_ends(
+    toy: Embedder, people: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake: Any = type(sys)("torch.utils.tensorboard")
+    fake.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    monkeypatch.setattr(Writer, "made", [])
+    run = finetune(toy, people, recipe=recipe, output=tmp_path / "run", tensorboard=True)
+    (writer,) = Writer.made
+    rows = [row for row in run.metrics if "loss" in row]
+    assert (writer.folder, writer.purge, writer.closed) == (str(tmp_path / "run" / "tensorboard"), 1, True)
+    assert [v for n, v, _ in writer.rows if n == "terms/cosine"] == [row["terms"]["cosine"] for row in rows]
+    assert [s for n, _, s in writer.rows if n == "loss"] == [1, 2, 3, 4, 5, 6]
+    plain = finetune(toy, people, recipe=recipe, output=tmp_path / "plain")
+    assert len(Writer.made) == 1
+    assert [row["loss"] for row in plain.metrics if "loss" in row] == [row["loss"] for row in rows]
+    with pytest.raises(errors.TrainingStopped):
+        finetune(toy, people, recipe=recipe, lr=1e20, output=tmp_path / "ill", evaluate=False, tensorboard=True)
+    assert Writer.made[-1].closed
+
+
 def test_curves_without_tensorboard_are_refused_before_anything_runs(
-    narrow: Embedder, wide: Embedder, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    narrow: Embedder, wide: Embedder, toy: Embedder, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(errors.MissingExtra, match=r"pip install 'xzoo\[tensorboard\]'"):
         distill(student=narrow, teacher=wide, recipe=plan(), data=people, output=tmp_path / "run", tensorboard=True)
+    with pytest.raises(errors.MissingExtra, match=r"pip install 'xzoo\[tensorboard\]'"):
+        finetune(toy, people, output=tmp_path / "run", tensorboard=True)
     assert not (tmp_path / "run").exists()
     words = ["run", "kd", "--data", str(people), "--student", "narrow", "--teacher", "wide", "--tensorboard"]
     assert main(words) == 1
+    assert main(["finetune", "toy", "--data", str(people), "--pretrained", "no", "--tensorboard"]) == 1
 
 
 def test_real_event_files_are_read_back(narrow: Embedder, wide: Embedder, people: Path, tmp_path: Path) -> None:
@@ -312,6 +336,23 @@ def test_the_compile_switch_compiles_the_student_and_leaves_its_names_alone(
     assert len(asked) == 1 and isinstance(asked[0], Embedder)
     assert [row["loss"] for row in first.metrics] == pytest.approx([row["loss"] for row in second.metrics], rel=1e-6)
     assert first.model.state_dict().keys() == second.model.state_dict().keys()
+
+
+def test_the_compile_switch_compiles_what_is_fine_tuned(
+    toy: Embedder, people: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    plain: Any = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: asked.append(network) or plain(network, backend="eager"))
+    first = finetune(toy, people, recipe=recipe, lora=True, output=tmp_path / "plain", evaluate=False)
+    assert not asked
+    second = finetune(toy, people, recipe=recipe, lora=True, output=tmp_path / "compiled", evaluate=False, compile=True)
+    assert len(asked) == 1 and isinstance(asked[0], Embedder)
+    assert [row["loss"] for row in first.metrics] == pytest.approx([row["loss"] for row in second.metrics], rel=1e-6)
+    assert [path.name for path in (second.folder / "adapter").iterdir()] == [
+        path.name for path in (first.folder / "adapter").iterdir()
+    ]
+    assert second.model.embed(Manifest.read(people).paths[:2]).shape == (2, 16)
 
 
 @pytest.mark.slow

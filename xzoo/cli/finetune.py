@@ -20,6 +20,8 @@ from xzoo.cli.shared import as_json, batch, data, device, emit, licences, pretra
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--output", type=click.Path(file_okay=False), help="The run folder. Default: a new one in runs/.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
+@click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile.")
+@click.option("--tensorboard", is_flag=True, help="Write the metrics as curves for TensorBoard, too.")
 @device
 @licences
 @as_json
@@ -36,6 +38,8 @@ def command(
     seed: int,
     output: str | None,
     resume: bool,
+    compiled: bool,
+    tensorboard: bool,
     device: str | None,
     allow_licences: tuple[str, ...],
     as_json: bool,
@@ -56,6 +60,8 @@ def command(
         output=output,
         resume=resume,
         pretrained=weights(pretrained),
+        compile=compiled,
+        tensorboard=tensorboard,
         device=device,
         allow_licences=allow_licences or None,
     )

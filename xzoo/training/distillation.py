@@ -24,7 +24,7 @@ from xzoo.families.base import Embedder, Plain, fingerprint
 from xzoo.models import create
 from xzoo.recipes.schema import Head, Network, Recipe, Stage
 from xzoo.training import cache as answers
-from xzoo.training import card, checkpoint, engine, fit, work
+from xzoo.training import card, checkpoint, engine, fit, processes, work
 from xzoo.training.board import Board
 from xzoo.training.bridge import Bridge
 from xzoo.training.holdout import Parts, hold_out
@@ -100,7 +100,7 @@ def distill(
     if tensorboard:
         Board.require()
     plan = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
-    plan = plan.with_(changes) if changes else plan
+    plan = processes.launched(plan.with_(changes) if changes else plan)
     waiting = any(stage.student == "teacher" or "given" in stage.taught.values() for stage in plan.stages)
     if teacher is not None and not waiting:
         raise errors.OptionError(
@@ -114,7 +114,7 @@ def distill(
     for stage in plan.stages:
         engine.draw(stage, parts.train, work.SOURCE, seed)
 
-    world, place = _processes()
+    world, place = processes.here()
     device = place if device is None else device
     with torch.random.fork_rng():
         made = _Makers(plan, student, teacher, pretrained, device, allow_licences, seed)
@@ -127,7 +127,7 @@ def distill(
         }
         folder = _free(made.name, plan) if output is None else hub.as_path(output, "output")
         found = open_folder(folder, settings, resume)
-        _wait(world)
+        processes.wait(world)
         if found is not None and found["state"] == "done":
             return Run.open(folder)
         kept = answers.default_folder() if cache is None else hub.as_path(cache, "cache")
@@ -144,21 +144,6 @@ def _name(who: str | Path | Embedder | Network) -> str:
     if isinstance(who, Embedder):
         return who.origin.name if hasattr(who, "origin") else type(who).__name__
     return who.name if isinstance(who, Network) else str(who)
-
-
-def _processes() -> tuple[engine.World, torch.device | None]:
-    """Return this process among those of ``accelerate launch``, and its device."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return engine.ALONE, None
-    from accelerate import PartialState
-
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    return engine.World(state.process_index, state.num_processes), state.device
-
-
-def _wait(world: engine.World) -> None:
-    if world.size > 1:
-        torch.distributed.barrier()
 
 
 def _free(name: Any, plan: Recipe) -> Path:
@@ -317,7 +302,7 @@ class _Distillation:
         finally:
             if self.board is not None:
                 self.board.close()
-        _wait(self.options.world)
+        processes.wait(self.options.world)
         return Run.open(self.folder)
 
     def _write_facts(self, **changes: Any) -> None:
@@ -484,4 +469,4 @@ class _Distillation:
             lines = self.metrics.read_text(encoding="utf-8").splitlines()
             rows = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.done]
             write_text(self.metrics, "".join(f"{line}\n" for line in rows))
-        _wait(self.options.world)
+        processes.wait(self.options.world)

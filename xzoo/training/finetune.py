@@ -14,7 +14,8 @@ from xzoo.data.manifest import Manifest
 from xzoo.evaluation.protocols.sides import Side, choose
 from xzoo.families.base import Embedder
 from xzoo.recipes.schema import Recipe
-from xzoo.training import engine
+from xzoo.training import engine, processes
+from xzoo.training.board import Board
 from xzoo.training.holdout import Parts, hold_out
 from xzoo.training.run import Run, open_folder
 from xzoo.training.work import SOURCE, Work, put_adapter
@@ -39,6 +40,8 @@ def finetune(
     resume: bool = False,
     pretrained: bool | str | Path | None = None,
     evaluate: bool = True,
+    compile: bool = False,
+    tensorboard: bool = False,
     device: str | torch.device | None = None,
     allow_licences: str | Iterable[str] | None = None,
 ) -> Run:
@@ -64,6 +67,8 @@ def finetune(
         resume: Go on in ``output`` where an interrupted run stopped.
         pretrained: As for ``xzoo.create``, where ``model`` is a name.
         evaluate: Take figures before and after.
+        compile: Run the network through ``torch.compile`` while it trains.
+        tensorboard: Write the metrics as curves, too, into the folder ``tensorboard`` of the run.
         device: As for ``xzoo.create``, where ``model`` is a name or a run folder.
         allow_licences: As for ``xzoo.create``.
 
@@ -72,6 +77,7 @@ def finetune(
         RecipeError: The recipe has faults; all are listed.
         DataError: The data cannot be trained on.
         RunError: ``output`` is in use, or holds a run with other settings.
+        MissingExtra: ``tensorboard`` is not installed.
         TrainingStopped: The loss is no longer a number; names the files of the batch.
         KeyboardInterrupt: Ctrl-C; a checkpoint was written, and the message says how to go on.
 
@@ -80,10 +86,16 @@ def finetune(
     """
     if resume and output is None:
         raise errors.OptionError("resume=True without output", why="It is the folder to go on in.", do="output=FOLDER")
+    if tensorboard:
+        Board.require()
     manifest = _cross_spectral(data if isinstance(data, Manifest) else Manifest.read(data))
     parts = hold_out(manifest)
     plan = _recipe(recipe, lora=lora, steps=steps, epochs=epochs, batch=batch, lr=lr, train=parts.train, seed=seed)
+    plan = processes.launched(plan)
+    world, place = processes.here()
     student = _student(model, pretrained, device, allow_licences)
+    if place is not None and device is None:
+        student.to(place)
     if recipe is None and list(student.groups()) == ["all"]:
         # Somebody's own network: it has no stages to choose from.
         plan = plan.with_({"stages.*.train": {**plan.stages[0].train.model_dump(), "groups": "all"}})
@@ -98,9 +110,13 @@ def finetune(
 
     folder = _free(student, plan) if output is None else hub.as_path(output, "output")
     found = open_folder(folder, settings, resume)
+    processes.wait(world)
     if found is not None and found["state"] == "done":
         return Run.open(folder)
-    work = Work(folder, plan, student, parts, settings, measured=evaluate, found=found)
+    options = engine.Options(world=world, compile=compile)
+    work = Work(
+        folder, plan, student, parts, settings, options, measured=evaluate, tensorboard=tensorboard, found=found
+    )
     # The caller's own random numbers go on as if nothing had happened.
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -24,7 +25,8 @@ from xzoo.adapters.base import owned
 from xzoo.evaluation import Report, evaluate
 from xzoo.families.base import Embedder, Plain
 from xzoo.recipes.schema import Recipe, Train
-from xzoo.training import card, checkpoint, engine, plots
+from xzoo.training import card, checkpoint, engine, plots, processes
+from xzoo.training.board import Board
 from xzoo.training.holdout import Parts
 from xzoo.training.mining import MinedEpochs
 from xzoo.training.run import ADAPTER, BASE, FACTS, Run, write_json, write_text
@@ -47,7 +49,9 @@ class Work:
         student: The base, perhaps with an adapter to train on.
         parts: The images.
         settings: What a resumed run must agree with.
+        options: How it is run: by how many processes, and whether compiled.
         measured: Whether to take figures before and after.
+        tensorboard: Whether to write the metrics as curves, too.
         found: ``run.json`` of the run to go on with.
     """
 
@@ -58,15 +62,20 @@ class Work:
         student: Embedder,
         parts: Parts,
         settings: dict[str, Any],
+        options: engine.Options,
         *,
         measured: bool,
+        tensorboard: bool,
         found: dict[str, Any] | None,
     ) -> None:
         self.folder, self.plan, self.student, self.parts, self.measured = folder, plan, student, parts, measured
+        self.options, self.writes = options, options.world.rank == 0
         self.metrics = folder / "metrics.jsonl"
         self.checkpoint = folder / "checkpoint" / "state.safetensors"
         self.saved = checkpoint.read(self.checkpoint) if found and self.checkpoint.is_file() else None
         self.done = 0
+        self.tensorboard = tensorboard
+        self.board: Board | None = None
         self.facts: dict[str, Any] = {
             "name": folder.name,
             "state": "running",
@@ -79,6 +88,7 @@ class Work:
             "before": found["before"] if found else None,
             "after": None,
             "picture": "",
+            "processes": options.world.size,
             "versions": {"xzoo": xzoo.__version__, "torch": torch.__version__, "python": sys.version.split()[0]},
         }
 
@@ -95,7 +105,9 @@ class Work:
                 )
             # A plain network is known to its file by its own names, without the wrapper's.
             bare = student.network if isinstance(student, Plain) else student
-            hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / BASE)
+            if self.writes:
+                hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / BASE)
+            processes.wait(self.options.world)
             student.weights, student._fingerprint, pretrained = hub.locate(self.folder / BASE), None, BASE
         return {
             "name": student.origin.name,
@@ -112,18 +124,27 @@ class Work:
         Whatever ends it early is written down before it is passed on.
         """
         self._write_facts()
-        text = yaml.safe_dump(self.plan.model_dump(mode="json"), sort_keys=False, width=110)
-        write_text(self.folder / "recipe.yaml", text)
-        with ending_told(self):
-            before = self._measure("before") if self.facts["before"] is None else Report.from_dict(self.facts["before"])
-            adapter = self._train()
-            after = self._measure("after")
-            self._finish(adapter, before, after)
+        if self.writes:
+            text = yaml.safe_dump(self.plan.model_dump(mode="json"), sort_keys=False, width=110)
+            write_text(self.folder / "recipe.yaml", text)
+        try:
+            with ending_told(self):
+                known = self.facts["before"]
+                before = self._measure("before") if known is None else Report.from_dict(known)
+                adapter = self._train()
+                after = self._measure("after")
+                if self.writes:
+                    self._finish(adapter, before, after)
+        finally:
+            if self.board is not None:
+                self.board.close()
+        processes.wait(self.options.world)
         return Run(self.folder, before, after)
 
     def _write_facts(self, **changes: Any) -> None:
         self.facts |= changes
-        write_json(self.folder / FACTS, self.facts)
+        if self.writes:
+            write_json(self.folder / FACTS, self.facts)
 
     # --- figures -----------------------------------------------------------------------------------
 
@@ -136,7 +157,8 @@ class Work:
         for spectrum in self.parts.probes(SOURCE):
             report = evaluate(self.student, data, gallery=SOURCE, probe=spectrum, split=self.parts.evaluated)
             reports.append(report)
-            self._log({"step": self.done, "evaluation": when, **report.to_dict()})
+            if self.writes:
+                self._log({"step": self.done, "evaluation": when, **report.to_dict()})
         self._write_facts(**{when: reports[0].to_dict()})
         return reports[0]
 
@@ -149,8 +171,13 @@ class Work:
         adapter = put_adapter(student, self.plan.stages[0].train)
         self.facts["adapter"] = {"kind": adapter.kind, "parameters": adapter.parameters}
         self._rewind(saved)
-        total = self.plan.steps
-        with _ctrl_c() as asked, tqdm(total=total, initial=self.done, unit="step", file=sys.stderr) as bar:
+        self.board = Board(self.folder, self.done) if self.tensorboard and self.writes else None
+        # Progress of these processes is that of the first.
+        total, quiet = self.plan.steps, not self.writes
+        with (
+            _ctrl_c() as asked,
+            tqdm(total=total, initial=self.done, unit="step", file=sys.stderr, disable=quiet) as bar,
+        ):
             for number, stage in enumerate(self.plan.stages):
                 if saved and number < saved.stage:
                     continue
@@ -161,7 +188,14 @@ class Work:
                     start = {name: tensor.detach().clone() for name, tensor in engine.trainable(student).items()}
                     teacher = engine.frozen_copy(student)
                 progress = engine.begin(
-                    stage, student, images, teacher=teacher, source=SOURCE, seed=self.facts["seed"], start=start
+                    stage,
+                    student,
+                    images,
+                    teacher=teacher,
+                    source=SOURCE,
+                    seed=self.facts["seed"],
+                    start=start,
+                    options=self.options,
                 )
                 if saved and number == saved.stage:
                     checkpoint.restore(saved, progress)
@@ -174,16 +208,18 @@ class Work:
     def _stage(self, number: int, progress: engine.Progress, bar: Any, asked: list[int]) -> None:
         """Run one stage to its end, or until Ctrl-C asks for a stop."""
         kept, epochs = time.monotonic(), MinedEpochs(progress, self.metrics, self.done)
-        with self.metrics.open("a", encoding="utf-8") as log:
+        with open(self.metrics if self.writes else os.devnull, "a", encoding="utf-8") as log:
             for step in engine.run(progress):
                 self.done += 1
                 row = _row(step, self.done, progress.stage.name)
                 for line in (row, epochs.add(row, step.step)):
                     log.write("" if line is None else json.dumps(line) + "\n")
                 log.flush()
+                if self.board is not None:
+                    self.board.add(row)
                 bar.set_postfix_str(f"loss {step.loss:.3f}, {step.images_per_second:.0f} images/s", refresh=False)
                 bar.update()
-                if asked or time.monotonic() - kept > CHECKPOINT_SECONDS:
+                if self.writes and (asked or time.monotonic() - kept > CHECKPOINT_SECONDS):
                     checkpoint.write(self.checkpoint, number, progress)
                     kept = time.monotonic()
                 if asked:
@@ -192,10 +228,11 @@ class Work:
     def _rewind(self, saved: checkpoint.Checkpoint | None) -> None:
         """Go to the step of the checkpoint, and forget what was noted after it."""
         self.done = sum(stage.steps for stage in self.plan.stages[: saved.stage]) + saved.step if saved else 0
-        if self.metrics.is_file():
+        if self.writes and self.metrics.is_file():
             lines = self.metrics.read_text(encoding="utf-8").splitlines()
             rows = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.done]
             write_text(self.metrics, "".join(f"{line}\n" for line in rows))
+        processes.wait(self.options.world)
 
     def _log(self, row: dict[str, Any]) -> None:
         with self.metrics.open("a", encoding="utf-8") as log:
