@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from xzoo import errors, hub
-from xzoo.adapters import base, facebn, lora, norms  # noqa: F401  (the kinds register themselves)
+from xzoo.adapters import base, facebn, lora, norms, petalface  # noqa: F401  (the kinds register themselves)
 from xzoo.adapters import folder as disk
 from xzoo.adapters.base import AttachedAdapter, Kind, find, register_kind, switch
 from xzoo.adapters.options import PRESETS, LoraOptions, NormsOptions

@@ -26,9 +26,11 @@ __all__ = [
     "AttachedAdapter",
     "Kind",
     "Slot",
+    "current",
     "find",
     "find_kind",
     "free_name",
+    "held_class",
     "hold_batch_norms",
     "install",
     "load",
@@ -55,6 +57,7 @@ class Kind(NamedTuple):
         owned: The tensors of the adapter in one of its modules, by name.
         bake: One of its modules -> the plain module with the adapter's effect in its weights.
         prefix: Put before every key in the file of weights.
+        merges: Whether its effect can become part of the base: not where it depends on the image.
         foreign_config: ``foreign_config(adapter, keys of its tensors)``: further keys of
             ``adapter_config.json``, by which another library can read the folder.
     """
@@ -66,6 +69,7 @@ class Kind(NamedTuple):
     owned: Callable[[nn.Module], dict[str, Tensor]] = lambda _: {}
     bake: Callable[[nn.Module], nn.Module] = lambda module: module
     prefix: str = ""
+    merges: bool = True
     foreign_config: Callable[[AttachedAdapter, list[str]], dict[str, Any]] = lambda _adapter, _keys: {}
 
 
@@ -155,7 +159,7 @@ def _table(model: nn.Module, path: str) -> tuple[nn.Module, dict[str, Any], str]
     return owner, next(table for table in tables if leaf in table), leaf
 
 
-def _current(model: nn.Module, adapter: AttachedAdapter) -> Iterator[tuple[str, Slot]]:
+def current(model: nn.Module, adapter: AttachedAdapter) -> Iterator[tuple[str, Slot]]:
     """Yield the adapter's own parts, wherever they are now."""
     for path, slot in adapter.slots.items():
         if adapter.on:
@@ -331,7 +335,7 @@ def owned(model: nn.Module, adapter: AttachedAdapter) -> dict[str, Tensor]:
     """Return the tensors that the adapter owns, by their keys in its file."""
     kind = find_kind(adapter.kind)
     tensors: dict[str, Tensor] = {}
-    for path, slot in _current(model, adapter):
+    for path, slot in current(model, adapter):
         if isinstance(slot, Tensor):
             tensors[kind.prefix + path] = slot
         elif not isinstance(slot, _Held):
@@ -376,14 +380,20 @@ def merge_into_base(model: Embedder, adapter: AttachedAdapter) -> None:
     The base's weights are no longer those of the file that they came from: the
     model drops that claim and is known by the hash of its tensors.
     """
+    kind = find_kind(adapter.kind)
+    if not kind.merges:
+        raise errors.OptionError(
+            f"adapter {adapter.name!r} cannot be merged.",
+            why=f"What a {kind.name} adapter changes depends on the image, and weights do not.",
+            do=f"keep it beside the base: xzoo.adapters.save(model, {adapter.name!r}, folder)",
+        )
     broken = [key for key, tensor in owned(model, adapter).items() if not tensor.isfinite().all()]
     if broken:
         raise errors.WeightsMismatch(
             f"adapter {adapter.name!r} cannot be merged.", why=f"{broken[0]} holds numbers that are not finite."
         )
     switch(model, adapter.name)
-    kind = find_kind(adapter.kind)
-    for path, slot in list(_current(model, adapter)):
+    for path, slot in list(current(model, adapter)):
         if isinstance(slot, nn.Module):
             _, table, leaf = _table(model, path)
             table[leaf] = adapter.slots[path] if isinstance(slot, _Held) else kind.bake(slot)
@@ -408,7 +418,8 @@ class _Held:
 _HELD_CLASSES: dict[type[nn.Module], type[Any]] = {}
 
 
-def _held_class(kind: type[nn.Module]) -> type[Any]:
+def held_class(kind: type[nn.Module]) -> type[Any]:
+    """Return the class of batch norm that stands in for ``kind`` and keeps still."""
     if kind not in _HELD_CLASSES:
         _HELD_CLASSES[kind] = type(f"Held{kind.__name__}", (_Held, kind), {})
     return _HELD_CLASSES[kind]
@@ -425,9 +436,9 @@ def hold_batch_norms(model: nn.Module, slots: Mapping[str, Slot]) -> dict[str, S
     for path, module in model.named_modules():
         if not isinstance(module, nn.modules.batchnorm._BatchNorm):
             continue
-        if any(name.rpartition(".")[0] == path for name in slots):
+        if path in slots or any(name.rpartition(".")[0] == path for name in slots):
             continue
-        stand_in = object.__new__(_held_class(type(module)))
+        stand_in = object.__new__(held_class(type(module)))
         stand_in.__dict__.update(module.__dict__)
         held[path] = stand_in
     return held

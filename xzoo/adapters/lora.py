@@ -20,7 +20,7 @@ from xzoo.adapters.options import LoraOptions
 if TYPE_CHECKING:
     from xzoo.families.base import Embedder
 
-__all__ = ["LORA"]
+__all__ = ["LORA", "find_targets"]
 
 # Each adapter has layers of its own, so peft's name for it inside them says nothing.
 _INNER = "default"
@@ -32,14 +32,17 @@ def _adaptable(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
 
 
-def _targets(model: Embedder, options: LoraOptions) -> list[str]:
-    """Return the names of the modules to adapt.
+def find_targets(model: Embedder, targets: str | None) -> list[str]:
+    """Return the names of the modules to adapt: those that ``targets`` matches, or the family's.
 
     A family's expression may match more than LoRA can adapt; a user's may not,
     because the user asked for it.
+
+    Raises:
+        OptionError: It matches nothing, or what cannot be adapted.
     """
-    own = options.targets is not None
-    expression = options.targets if options.targets is not None else model.lora_targets
+    own = targets is not None
+    expression = targets if targets is not None else model.lora_targets
     try:
         pattern = re.compile(expression)
     except re.error as cause:
@@ -85,7 +88,7 @@ def _peft_config(options: LoraOptions, paths: list[str], base: str) -> Any:
 
 
 def _build(model: Embedder, options: LoraOptions, empty: bool) -> dict[str, Slot]:
-    paths = _targets(model, options)
+    paths = find_targets(model, options.targets)
     extra = parameters_of(model, str(options.also_train), "also_train") if options.also_train else []
     inside = tuple(f"{path}." for path in paths)
     layers = _peft_layers(model, options, paths, empty)
