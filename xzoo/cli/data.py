@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from xzoo.catalog.names import natural_key
 from xzoo.cli.shared import as_json, emit, lines, reader_options, settings
 from xzoo.cli.shared import device as shared_device
 from xzoo.errors import DataError, OptionError, problems
@@ -68,6 +69,61 @@ def _check_set(reader: str, root: str, deep: bool, options: dict[str, str | int]
             f"missing, {len(found.unreadable)} cannot be read; the lists have {len(found.faults)} faults",
             do="see above",
         )
+
+
+@command.command("list")
+@click.argument("reader")
+@click.argument("root")
+@click.argument("out", type=click.Path(dir_okay=False))
+@reader_options
+@click.option("--fold", help="Only the rows of this division, of a set that has several (regdb).")
+@click.option("--split", "renamed", multiple=True, metavar="OLD=NEW", help="Count a split as another one (repeat).")
+@as_json
+def list_(
+    reader: str,
+    root: str,
+    out: str,
+    options: tuple[str, ...],
+    fold: str | None,
+    renamed: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write what READER reads in ROOT, a data set as its owner ships it, as a manifest OUT.
+
+    \b
+    xzoo data list llcm /data/LLCM llcm.csv
+    xzoo data list regdb /data/RegDB one.csv --fold 1
+    xzoo data list sysu_mm01 /data/SYSU-MM01 sysu.csv --split val=train
+    """  # noqa: D301  (\\b tells click to keep the lines)
+    from dataclasses import replace
+
+    from xzoo.data import readers
+    from xzoo.data.manifest import Manifest
+
+    manifest = readers.read(reader, root, **settings(options))
+    if fold is not None:
+        rows = tuple(row for row in manifest.rows if row.fold == fold)
+        if not rows:
+            folds = sorted({row.fold for row in manifest.rows if row.fold is not None}, key=natural_key)
+            raise OptionError(
+                f"--fold {fold} of {reader} in {root!r}",
+                why="no image belongs to it",
+                exists=", ".join(folds) or "one division, without a number",
+            )
+        manifest = Manifest(rows, manifest.root)
+    for word in renamed:
+        old, equals, new = word.partition("=")
+        if not equals or not new or old not in manifest.splits:
+            raise OptionError(
+                f"--split {word!r} of {reader} in {root!r}",
+                why="it is not OLD=NEW with a split that is there",
+                exists=", ".join(manifest.splits) or "no splits",
+            )
+        rows = tuple(replace(row, split=new) if row.split == old else row for row in manifest.rows)
+        manifest = Manifest(rows, manifest.root)
+    file = manifest.write_csv(out)
+    facts = {"manifest": str(file), "images": len(manifest), "subjects": len(manifest.subjects)}
+    emit(facts, as_json=as_json, text=lines({**facts, "try": f"xzoo data check {file}"}))
 
 
 @command.command()
