@@ -141,7 +141,7 @@ def spot(width, height, x, y):
 
 def test_points_are_in_pixels_of_each_picture_whatever_its_shape():
     pictures = [spot(128, 160, 30, 100), Image.fromarray(spot(90, 40, 70, 20)), spot(64, 64, 3, 3)]
-    found = spotter().landmarks(pictures, batch_size=2)
+    found = spotter().find(pictures, batch_size=2)
     wanted = torch.tensor([[30.0, 100.0], [70.0, 20.0], [3.0, 3.0]])
     assert torch.allclose(found.points[:, 0], wanted, atol=0.6)
     assert torch.allclose(found.deviation[:, 0], torch.tensor([16.0, 9.0, 6.4]), atol=1e-3)
@@ -150,7 +150,7 @@ def test_points_are_in_pixels_of_each_picture_whatever_its_shape():
 
 def test_a_box_is_enlarged_by_a_quarter_and_may_leave_the_picture():
     picture = spot(200, 100, 20, 30)
-    found = spotter().landmarks([picture], boxes=[(-10, 0, 60, 50)])
+    found = spotter().find([picture], boxes=[(-10, 0, 60, 50)])
     assert torch.allclose(found.points[0, 0], torch.tensor([20.0, 30.0]), atol=0.8)
     crop, frame = square(picture, (-10, 0, 60, 50))
     assert (crop.shape, frame) == ((75, 75, 3), (-18.0, -12.0, 75.0))
@@ -173,7 +173,7 @@ def test_wrong_calls_say_what_is_wrong():
 
 def test_a_card_makes_a_network_that_finds_points_and_embeds_nothing():
     model = xzoo.create("landmarker", backbone="mobilenetv3_small_050", points=54, input_size=64)
-    found = model.landmarks(np.zeros((80, 60), np.uint8), points=5)
+    found = model.find(np.zeros((80, 60), np.uint8), points=5)
     assert (found.points.shape, found.deviation.shape, found.inside.shape) == ((1, 5, 2), (1, 5), (1, 5))
     with pytest.raises(errors.OptionError, match="landmarks\\(images\\)"):
         model.embed(np.zeros((80, 60), np.uint8))

@@ -46,7 +46,7 @@ def command(
         raise OptionError(
             f"landmarks by {name!r}", why="It is no landmark network.", do="xzoo ls --task face-landmarks"
         )
-    found = network.landmarks(image, boxes=[box] if box else None, points=int(points) if points else None)
+    found = network.find(image, boxes=[box] if box else None, points=int(points) if points else None)
     if out is not None:
         _draw(image, found.points[0].tolist(), Path(out))
     told = [[round(x, 2), round(y, 2)] for x, y in found.points[0].tolist()]
