@@ -15,6 +15,7 @@ from xzoo.errors import MissingFile, OptionError
 @click.argument("images", nargs=-1, type=click.Path())
 @click.option("--data", metavar="MANIFEST", help="Embed the rows of a manifest instead of IMAGES.")
 @click.option("--output", type=click.Path(dir_okay=False), default="embeddings.npz", show_default=True)
+@click.option("--align", metavar="NAME", help="Landmark network that aligns raw crops, such as thermal_fld_lite.")
 @spectrum
 @pretrained
 @batch
@@ -26,6 +27,7 @@ def command(
     images: tuple[str, ...],
     data: str | None,
     output: str,
+    align: str | None,
     spectrum: str | None,
     pretrained: str | None,
     batch: int | None,
@@ -36,7 +38,9 @@ def command(
     """Embed IMAGES (files and folders) with NAME or a run folder.
 
     Writes ``embeddings`` float32 [N, D], of unit length, and ``paths`` to an
-    .npz file that numpy reads without pickle.
+    .npz file that numpy reads without pickle. With --align, faces are moved to
+    the network's template by the points that NAME finds; rows of a manifest
+    that know five points keep theirs.
     """
     if bool(images) == bool(data):
         raise click.UsageError("Give either IMAGES or --data, one of the two.")
@@ -46,6 +50,7 @@ def command(
         raise OptionError(f"--output {output!r}", why="Embeddings are written as .npz.")
     import numpy as np
 
+    from xzoo.data.align import finder, located
     from xzoo.data.images import load_raw
     from xzoo.data.manifest import Manifest
     from xzoo.hub import atomic_write
@@ -53,10 +58,16 @@ def command(
     manifest = Manifest.read(data) if data else None
     paths = [str(path) for path in manifest.paths] if manifest else _files(images)
     network = model(name, pretrained, device=device, allow_licences=allow_licences)
+    size = batch or 64
+    points = None
+    if align is not None:
+        points = finder(model(align, None, device=device, allow_licences=allow_licences), network.preprocess)
+        manifest = located(manifest, points, batch_size=size) if manifest else None
     embeddings = network.embed(
-        load_raw(manifest or paths, network.preprocess),
+        paths if points and not manifest else load_raw(manifest or paths, network.preprocess),
         spectrum=[row.spectrum for row in manifest.rows] if manifest else spectrum,
-        batch_size=batch or 64,
+        batch_size=size,
+        align=None if manifest else points,
     )
     with atomic_write(Path(output)) as partial, open(partial, "wb") as file:
         np.savez(file, embeddings=embeddings.numpy(), paths=np.array(paths))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from xzoo.errors import ImageError
+from xzoo.errors import ImageError, OptionError
 
 if TYPE_CHECKING:
-    from xzoo.data.images import Pixels
+    from xzoo.data.images import Box, ImageLike, Pixels
+    from xzoo.data.manifest import Manifest, Points
+    from xzoo.data.preprocess import Preprocess
+    from xzoo.families.base import Embedder
 
-__all__ = ["ARCFACE", "aligned"]
+__all__ = ["ARCFACE", "aligned", "finder", "locate", "located"]
 
 ARCFACE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 """Five points ``(x, y)`` of a face in 112 x 112 pixels: both eyes, nose, both corners of the mouth, each pair from
@@ -62,3 +66,80 @@ def aligned(pixels: Pixels, points: Sequence[tuple[float, float]], size: tuple[i
         (width, height), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
     )
     return np.asarray(moved)
+
+
+def finder(align: str | Embedder, preprocess: Preprocess) -> Any:
+    """Return the landmark network that finds the five points by which faces are aligned.
+
+    Args:
+        align: A landmark network, or the name of one, whose published weights are taken.
+        preprocess: Of the network that is to have aligned faces.
+
+    Raises:
+        OptionError: It is no landmark network, its points are none of a face's conventions, or the other network
+            takes pictures as they are.
+        NotFound: No such network, or it has no published weights.
+    """
+    from xzoo.families.landmark.model import LandmarkNet
+    from xzoo.families.landmark.points import reachable
+
+    if preprocess.alignment is None:
+        raise OptionError(
+            f"align={_named(align)} for a network that takes pictures as they are",
+            why="Faces are moved for networks whose card says alignment: arcface_112_5pt.",
+            do="leave align out",
+        )
+    if isinstance(align, str):
+        from xzoo.models import create
+
+        found: Any = create(align, pretrained=True)
+    else:
+        found = align
+    if not isinstance(found, LandmarkNet):
+        raise OptionError(
+            f"align={_named(align)}", why="It is no landmark network.", do="xzoo ls --task face-landmarks"
+        )
+    if 5 not in reachable(found.points):
+        raise OptionError(
+            f"align={_named(align)}", why=f"Five points cannot be told from its {found.points}.", exists="5, 54, 68, 70"
+        )
+    return found
+
+
+def locate(
+    images: Sequence[ImageLike], network: Any, *, boxes: Sequence[Box | None] | None = None, batch_size: int = 64
+) -> list[Points]:
+    """Return the five points of the face in each picture, as :func:`aligned` takes them.
+
+    The landmark network looks twice (``passes=2``): raw crops are framed in many ways.
+
+    Args:
+        images: Pictures of one face each.
+        network: From :func:`finder`.
+        boxes: Where a detector saw each face; None takes the whole picture.
+        batch_size: Pictures per forward pass.
+    """
+    passes = 2 if network.points >= 54 else 1
+    points = network.landmarks(images, boxes=boxes, points=5, passes=passes, batch_size=batch_size)
+    return [tuple((float(x), float(y)) for x, y in row) for row in points.tolist()]
+
+
+def located(manifest: Manifest, network: Any, *, batch_size: int = 64) -> Manifest:
+    """Return a manifest whose rows all know five points: their own, or those that the network finds in their box.
+
+    Args:
+        manifest: What is to be aligned.
+        network: From :func:`finder`.
+        batch_size: Pictures per forward pass.
+    """
+    lacking = [place for place, row in enumerate(manifest.rows) if row.landmarks is None or len(row.landmarks) != 5]
+    rows = list(manifest.rows)
+    if lacking:
+        pictures, boxes = [manifest.paths[place] for place in lacking], [rows[place].box for place in lacking]
+        for place, points in zip(lacking, locate(pictures, network, boxes=boxes, batch_size=batch_size), strict=True):
+            rows[place] = replace(rows[place], landmarks=points)
+    return type(manifest)(tuple(rows), manifest.root)
+
+
+def _named(align: object) -> str:
+    return repr(align) if isinstance(align, str) else type(align).__name__

@@ -8,7 +8,7 @@ scales images for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -101,23 +101,30 @@ class Preprocess:
         """Return ``float32 [B, 3, H, W]`` on the CPU, ready for the network."""
         return self.normalise(self.raw(images))
 
-    def raw(self, images: ImageLike | Sequence[ImageLike]) -> torch.Tensor:
-        """Return ``uint8 [B, 3, H, W]``, resized, always RGB.
+    def raw(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        locate: Callable[[Sequence[ImageLike]], Sequence[Points]] | None = None,
+    ) -> torch.Tensor:
+        """Return ``uint8 [B, 3, H, W]``, resized or aligned, always RGB.
 
         Args:
             images: One image or many. Anything ``read_image`` takes is one
                 image; a list, a tuple, an array ``[B, H, W, C]`` or a tensor
                 ``[B, C, H, W]`` is many.
+            locate: Tells the five landmarks of each of many images (see ``xzoo.data.align.locate``);
+                without it they are taken for aligned already.
 
         Raises:
             ImageError: If there is no image, or one cannot be used.
             MissingFile: If a path leads nowhere.
         """
         many = _as_sequence(images)
+        points = None if locate is None else locate(many)
         batch = np.empty((len(many), *self.size[1:], 3), dtype=np.uint8)
         for index, image in enumerate(many):
             try:
-                batch[index] = self.pixels(image)
+                batch[index] = self.pixels(image, landmarks=None if points is None else points[index])
             except ImageError as fault:
                 if len(many) == 1:
                     raise

@@ -125,6 +125,7 @@ class Embedder(nn.Module):
         spectrum: str | Sequence[str | None] | None = None,
         batch_size: int = 64,
         normalise: bool = True,
+        align: str | Embedder | None = None,
     ) -> Tensor:
         """Embed images of any kind.
 
@@ -136,16 +137,19 @@ class Embedder(nn.Module):
                 in use, if any.
             batch_size: Images per forward pass.
             normalise: Scale every embedding to unit length.
+            align: A landmark network or its name, such as ``thermal_fld_lite``: raw crops are moved to the
+                network's template by the five points that it finds. ``None`` takes faces for aligned already.
 
         Returns:
             ``float32 [N, D]`` on the CPU.
 
         Raises:
-            OptionError: ``spectrum`` is unknown or does not match the number of images.
+            OptionError: ``spectrum`` is unknown or does not match the number of images, or ``align`` finds no
+                five points or the network takes pictures as they are.
             ImageError: An image cannot be read.
         """
         check_batch_size(batch_size)
-        raw = self._raw(images)
+        raw = self._raw(images) if align is None else self._aligned(images, align, batch_size)
         bands = _bands(spectrum, len(raw))
         where = next(self.parameters())
         rows = []
@@ -166,6 +170,12 @@ class Embedder(nn.Module):
         if ready and tuple(images.shape[1:]) == tuple(self.preprocess.size):
             return images  # type: ignore[no-any-return]
         return self.preprocess.raw(images)
+
+    def _aligned(self, images: Any, align: str | Embedder, batch_size: int) -> Tensor:
+        from xzoo.data.align import finder, locate
+
+        network = finder(align, self.preprocess)
+        return self.preprocess.raw(images, lambda many: locate(many, network, batch_size=batch_size))
 
 
 class Plain(Embedder):
