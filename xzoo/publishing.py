@@ -154,6 +154,7 @@ def _run(folder: Path, repo: str, licence: str | None) -> Parcel:
         "base": None if WEIGHTS in files else {"pretrained": kept, "sha256": base["sha256"]},
         "adapter": None if student else ADAPTER,
         "input": card.facts.get("input"),
+        **({"preprocess": base["preprocess"]} if "preprocess" in base else {}),
     }
     named = f"{card.name}.{kept}" if kept in card.tags else base.get("source", "")
     readme = _run_readme(run, card, repo, licence, "" if student else named, declared=known is None)
@@ -274,6 +275,7 @@ def load(
     """
     from xzoo import adapters
     from xzoo.models import create
+    from xzoo.training.run import prepared
 
     asked = HubSource.parse(source)
     if asked.file or not isinstance(pretrained, bool) or adapter is not None or options:
@@ -317,7 +319,7 @@ def load(
         if folder is None:
             raise _broken(source, "it has no files of the adapter")
         adapters.attach(model, folder)
-    return model
+    return prepared(model, facts, source)
 
 
 _SHAPE: dict[str, tuple[type, ...]] = {

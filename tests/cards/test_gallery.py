@@ -213,6 +213,15 @@ def test_the_contract_is_drawn_in_the_numbers_of_the_card(name: str) -> None:
     assert svg.count("<circle") == (5 if card.facts["input"]["alignment"] == "arcface_112_5pt" else 0)
 
 
+def test_eyes_alone_are_drawn_where_they_alone_are_aligned() -> None:
+    given = {**xzoo.card("edgeface_xxs").facts["input"], "alignment": "eyes_112_2pt"}
+    svg = draw.contract_svg(changed("edgeface_xxs", input=given))
+    from xml.etree import ElementTree
+
+    ElementTree.fromstring(svg)
+    assert svg.count("<circle") == 2 and "crop by both eyes" in svg and "left eye: 0.643, 0.491" in svg
+
+
 def test_groups_and_failures_have_places_of_their_own() -> None:
     row = {"protocol": "P", "metric": "FNMR", "value": 0.1, "source": "self", "counts": {"pairs": 9}, "evidence": "x"}
     use = {**xzoo.card("hybrid_fr").facts["use"], "known_failures": ["faces from behind"]}

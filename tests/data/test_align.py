@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from xzoo.data.align import ARCFACE, aligned
+from xzoo.data.align import ARCFACE, EYES, aligned
 from xzoo.data.images import load_raw
 from xzoo.data.manifest import Manifest, Row
 from xzoo.data.preprocess import Preprocess
@@ -17,7 +18,7 @@ def dots(points, size=(240, 200)):
     """Draw a round dot of its own brightness at each point; coordinates name the middle of a pixel."""
     y, x = np.mgrid[: size[0], : size[1]]
     picture = np.zeros((*size, 3))
-    for (px, py), value in zip(points, (250, 210, 170, 130, 90), strict=True):
+    for (px, py), value in zip(points, (250, 210, 170, 130, 90), strict=False):
         picture += value * np.exp(-((x - px) ** 2 + (y - py) ** 2) / 18)[..., None]
     return picture.clip(0, 255).astype(np.uint8)
 
@@ -62,6 +63,28 @@ def test_the_fit_is_the_least_squares_one():
     assert np.abs(found - expected).max() < 0.35
 
 
+def test_eye_centres_land_where_the_institute_of_xedgeface_puts_them():
+    assert EYES == ((40.0, 55.0), (72.0, 55.0))
+    marks = ((83.0, 71.0), (121.0, 60.0))
+    found = centres(aligned(dots(marks), marks, (112, 112), "eyes_112_2pt"), EYES)
+    assert np.abs(found - EYES).max() < 0.3
+    # Thirty-two pixels apart, whatever they were: a point a third of the way between them stays there.
+    third = tuple(a + (b - a) / 3 for a, b in zip(*marks, strict=True))
+    moved = aligned(dots([third]), marks, (112, 112), "eyes_112_2pt")
+    assert np.abs(centres(moved, [(40 + 32 / 3, 55)]) - (40 + 32 / 3, 55)).max() < 0.3
+    large = centres(aligned(dots(marks), marks, (224, 192), "eyes_112_2pt"), [(64, 110), (128, 110)], reach=12)
+    assert np.abs(large - [(64, 110), (128, 110)]).max() < 0.6
+
+
+def test_a_network_that_is_aligned_by_eyes_takes_two_points_or_the_first_two_of_five(tmp_path):
+    points = tuple((x + 40.0, y + 20.0) for x, y in ARCFACE)
+    Image.fromarray(dots(points)).save(tmp_path / "a.png")
+    rows = tuple(Row("a.png", "ann", "VIS", landmarks=marks) for marks in (points, points[:2], points[:3], None))
+    five, two, three, none = load_raw(Manifest(rows, tmp_path), Preprocess(alignment="eyes_112_2pt"))
+    assert torch.equal(five, two) and torch.equal(three, none) and not torch.equal(two, none)
+    assert np.abs(centres(two.permute(1, 2, 0).numpy(), EYES) - EYES).max() < 0.3
+
+
 @pytest.mark.parametrize("points", [ARCFACE[:4], ((3.0, 3.0),) * 5, (*ARCFACE[:4], (np.nan, 1.0))])
 def test_points_that_make_no_face_are_refused(points):
     with pytest.raises(ImageError, match="five points"):
@@ -82,5 +105,5 @@ def test_only_networks_that_ask_for_it_get_aligned_faces(tmp_path):
 
 
 def test_an_unknown_alignment_is_refused():
-    with pytest.raises(OptionError, match="alignment='mtcnn'"):
+    with pytest.raises(OptionError, match=r"alignment='mtcnn'[\s\S]*arcface_112_5pt, eyes_112_2pt"):
         Preprocess(alignment="mtcnn")

@@ -138,9 +138,23 @@ def test_a_card_gives_its_preprocessing() -> None:
     assert Preprocess.from_card(card) == Preprocess((3, 32, 16), "BGR", (0.4, 0.5, 0.6), (1, 1, 1))
 
 
+def test_a_card_may_ask_for_the_contrast_of_each_picture_and_for_either_template() -> None:
+    stated = {"size": [3, 2, 2], "stretch": True, "alignment": "eyes_112_2pt"}
+    found = Preprocess.from_card(SimpleNamespace(name="thermal", facts={"input": stated}))
+    assert (found.stretch, found.alignment) == (True, "eyes_112_2pt")
+    counts = np.array([[7000, 7001], [7001, 7002]], np.uint16)
+    assert sorted(set(found.raw(counts).flatten().tolist())) == [0, 128, 255]
+
+
 @pytest.mark.parametrize(
     "facts",
-    [{}, {"input": {}}, {"input": {"size": 112}}, {"input": {"size": [3, 8, 8], "colour": "grey"}}],
+    [
+        {},
+        {"input": {}},
+        {"input": {"size": 112}},
+        {"input": {"size": [3, 8, 8], "colour": "grey"}},
+        {"input": {"size": [3, 8, 8], "stretch": "yes"}},
+    ],
     ids=str,
 )
 def test_a_card_without_usable_input_is_named(facts: dict[str, object]) -> None:

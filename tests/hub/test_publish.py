@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,20 @@ def test_a_published_adapter_opens_elsewhere_on_the_base_that_everybody_has(
     assert (head["base_model"], head["base_model_relation"]) == ("hybrid_fr_t2v.synth_v2", "adapter")
     assert (head["library_name"], head["license"]) == ("xzoo", "apache-2.0")
     assert head["pipeline_tag"] == "image-feature-extraction"
+
+
+def test_a_published_run_brings_the_preprocessing_that_it_was_trained_with(
+    open_hub: Hub, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(run_folder, own)
+    facts = json.loads((own / "run.json").read_text())
+    facts["base"]["preprocess"] = {"stretch": True, "alignment": "eyes_112_2pt"}
+    (own / "run.json").write_text(json.dumps(facts))
+    publishing.push(publishing.prepare(own, "acme/own"))
+    elsewhere(tmp_path, monkeypatch)
+    found = xzoo.create("hf-hub:acme/own").preprocess
+    assert found == replace(xzoo.create(HOUSE).preprocess, stretch=True, alignment="eyes_112_2pt")
 
 
 def test_the_readme_is_the_card_with_what_the_hub_reads(open_hub: Hub) -> None:

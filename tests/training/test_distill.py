@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ def test_a_student_learns_from_a_larger_teacher_of_another_size(
     toy: Embedder, small: Embedder, people: Path, tmp_path: Path
 ) -> None:
     before = fingerprint(toy)
+    small.preprocess = replace(small.preprocess, stretch=True)
     run = distill(teacher=toy, student=small, recipe=plan({"steps": 40}), data=people, output=tmp_path / "run")
+    assert run.facts["base"]["preprocess"] == {"stretch": True} and run.model.preprocess == small.preprocess
     losses_ = [row["loss"] for row in run.metrics]
     assert losses_[-1] < 0.5 * losses_[0]
     assert fingerprint(toy) == before

@@ -110,6 +110,29 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
     assert weights_of(tmp_path / "a") == weights_of(tmp_path / "b") != weights_of(tmp_path / "c")
 
 
+def test_a_run_remembers_how_its_pictures_were_prepared(
+    toy: Embedder, people: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    toy.preprocess = replace(toy.preprocess, stretch=True, mean=(0.4, 0.5, 0.6), alignment="eyes_112_2pt")
+    run = finetune(toy, people, recipe=recipe, steps=1, output=tmp_path / "run")
+    assert run.model.preprocess == toy.preprocess
+    assert run.facts["base"]["preprocess"] == {
+        "mean": [0.4, 0.5, 0.6], "stretch": True, "alignment": "eyes_112_2pt"
+    }  # fmt: skip
+    again = xzoo.evaluate(run.folder, people, split="test")
+    assert again.auc == run.after.auc
+    with pytest.raises(errors.RunError, match="stretch: True then, None now"):
+        toy.preprocess = replace(toy.preprocess, stretch=False)
+        finetune(toy, people, recipe=recipe, steps=1, output=tmp_path / "run", resume=True)
+    facts = json.loads((run.folder / "run.json").read_text())
+    facts["base"]["preprocess"]["colour"] = "grey"
+    (run.folder / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(errors.RunError, match="colour='grey'"):
+        xzoo.create(run.folder)
+    usual = finetune(xzoo.create("toy"), people, recipe=recipe, steps=1, output=tmp_path / "usual", evaluate=False)
+    assert "preprocess" not in usual.facts["base"]
+
+
 def test_a_run_can_be_trained_on(toy: Embedder, people: Path, recipe: Recipe, tmp_path: Path) -> None:
     first = finetune(toy, people, recipe=recipe, output=tmp_path / "first")
     second = finetune(first.folder, people, recipe=recipe, output=tmp_path / "second")

@@ -116,21 +116,21 @@ def _range(given: Mapping[str, Any], value: float) -> str:
 
 
 def _cut(alignment: str) -> str:
-    words = {"arcface_112_5pt": "five-point ArcFace crop"}.get(alignment, alignment)
+    words = {"arcface_112_5pt": "five-point ArcFace crop", "eyes_112_2pt": "crop by both eyes"}.get(
+        alignment, alignment
+    )
     return words if len(words) <= 27 else f"{words[:25].rstrip()}..."
 
 
 def _points(given: Mapping[str, Any], left: float, top: float, wide: float, tall: float) -> str:
-    """Return the five points of the template, where the crops of this card are aligned to it."""
-    if given["alignment"] != "arcface_112_5pt":
-        return ""
-    from xzoo.data.align import ARCFACE
+    """Return the points of the template to which the crops of this card are aligned, if it names one."""
+    from xzoo.data.align import TEMPLATES
 
     names = ("right eye", "left eye", "nose", "right corner of the mouth", "left corner of the mouth")
     return "".join(
         f'<circle cx="{left + x / 112 * wide:.1f}" cy="{top + y / 112 * tall:.1f}" r="4" class="mark">'
         f"<title>{name}: {x / 112:.3f}, {y / 112:.3f} of the side</title></circle>"
-        for (x, y), name in zip(ARCFACE, names, strict=True)
+        for (x, y), name in zip(TEMPLATES.get(given["alignment"], ()), names, strict=False)
     )
 
 

@@ -126,6 +126,7 @@ def _facts(card: Card, timing: Mapping[str, Any] | None) -> str:
         rows |= {
             "input": f"{' x '.join(map(str, given['size']))}, {given['colour']}, mean {given['mean']}, "
             f"std {given['std']}, aligned: {given['alignment']}"
+            f"{', stretched to its own range' if given.get('stretch') else ''}"
             if given
             else NOT_REPORTED,
             "output": f"{out['points']} landmarks"

@@ -188,7 +188,11 @@ class Licence(Closed):
 
 
 class Input(Closed):
-    """What the network expects to be fed."""
+    """What the network expects to be fed.
+
+    ``alignment``: a name of ``xzoo.data.align.TEMPLATES``, or words for people. ``stretch``: bring the darkest and
+    brightest value of each picture to 0 and 255 first, as for thermal counts.
+    """
 
     size: Annotated[list[Count], Field(min_length=3, max_length=3)]
     colour: Literal["RGB", "BGR"]
@@ -196,6 +200,7 @@ class Input(Closed):
     std: Annotated[list[float], Field(min_length=3, max_length=3)]
     alignment: Line
     interpolation: Literal["bilinear", "bicubic"] | None = None
+    stretch: bool | None = None
 
 
 class Output(Closed):

@@ -78,7 +78,7 @@ def _contract(card: Card) -> dict[str, str]:
     given, out, size = (card.facts.get(key, {}) for key in ("input", "output", "size"))
     rows = {
         "input": f"{_times(given['size'])} {given['colour']}, (x - {_short(given['mean'])}) / {_short(given['std'])} "
-        f"for x in 0..1, aligned: {given['alignment']}"
+        f"for x in 0..1, aligned: {given['alignment']}{', stretched to its own range' if given.get('stretch') else ''}"
         if given
         else NOT_REPORTED,
         "output": f"{out['points']} landmarks"

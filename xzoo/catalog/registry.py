@@ -30,6 +30,7 @@ FACE_CROP: Mapping[str, Any] = {
     "std": [0.5, 0.5, 0.5],
     "alignment": "arcface_112_5pt",
     "interpolation": "bicubic",
+    "stretch": False,
 }
 """Input of a session's model, unless it says otherwise."""
 

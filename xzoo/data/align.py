@@ -17,26 +17,46 @@ if TYPE_CHECKING:
     from xzoo.data.preprocess import Preprocess
     from xzoo.families.base import Embedder
 
-__all__ = ["ARCFACE", "aligned", "finder", "locate", "located"]
+__all__ = ["ARCFACE", "EYES", "TEMPLATES", "aligned", "finder", "locate", "located", "points_of"]
 
 ARCFACE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 """Five points ``(x, y)`` of a face in 112 x 112 pixels: both eyes, nose, both corners of the mouth, each pair from
 left to right in the picture (insightface, ``face_align.py``)."""
 
+EYES = ((40.0, 55.0), (72.0, 55.0))
+"""Centres of both eyes in 112 x 112 pixels, from left to right: where the software of EdgeFace's and xEdgeFace's
+institute puts them (``bob.bio.face``, row 55, columns 40 and 72). Its data sets of other bands come with eye centres.
+That xEdgeFace itself was trained so is inferred, not stated."""
 
-def aligned(pixels: Pixels, points: Sequence[tuple[float, float]], size: tuple[int, int]) -> Pixels:
-    """Return the face moved, turned and scaled so that its five points fit the ArcFace template best.
+TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {"arcface_112_5pt": ARCFACE, "eyes_112_2pt": EYES}
+"""Where points of a face belong in 112 x 112 pixels, by the name that cards use."""
+
+
+def points_of(landmarks: Sequence[tuple[float, float]] | None, template: str) -> Sequence[tuple[float, float]] | None:
+    """Return the landmarks that a template fits: all of as many, the eyes of five; None where it does not fit them."""
+    count = len(TEMPLATES[template])
+    return None if landmarks is None or len(landmarks) not in (count, len(ARCFACE)) else landmarks[:count]
+
+
+def aligned(
+    pixels: Pixels,
+    points: Sequence[tuple[float, float]],
+    size: tuple[int, int],
+    template: str = "arcface_112_5pt",
+) -> Pixels:
+    """Return the face moved, turned and scaled so that its points fit a template best.
 
     A similarity in the least squares sense, sampled bilinearly, black outside the picture, as
     insightface does it. In a narrower picture the template keeps its scale and its middle.
 
     Args:
         pixels: ``uint8 [H, W, 3]``.
-        points: Five, in pixels; the middle of the first pixel is at 0.
+        points: As many as the template has, in pixels; the middle of the first pixel is at 0.
         size: Height and width to return.
+        template: One of ``TEMPLATES``.
 
     Raises:
-        ImageError: Not five points, or all of them in one place.
+        ImageError: Another number of points, or all of them in one place.
 
     Example:
         >>> picture = np.zeros((112, 112, 3), np.uint8)
@@ -46,12 +66,14 @@ def aligned(pixels: Pixels, points: Sequence[tuple[float, float]], size: tuple[i
     # A similarity of the plane is z -> a z + b in complex numbers; its least squares fit has a closed form.
     source = np.array([complex(*point) for point in points])
     height, width = size
-    target = np.array([complex(*point) for point in ARCFACE]) * (height / 112) - (height - width) / 2
-    if len(source) != 5 or not np.isfinite(source).all() or np.ptp(source.real) + np.ptp(source.imag) <= 0:
+    target = np.array([complex(*point) for point in TEMPLATES[template]]) * (height / 112) - (height - width) / 2
+    if len(source) != len(target) or not np.isfinite(source).all() or np.ptp(source.real) + np.ptp(source.imag) <= 0:
         raise ImageError(
             f"cannot align a face by {len(source)} points",
-            why="five points are needed that do not all lie in one place",
-            do="give both eyes, the nose and both corners of the mouth, from left to right",
+            why=f"{'five' if len(target) == 5 else 'two'} points are needed that do not all lie in one place",
+            do="give both eyes, the nose and both corners of the mouth, from left to right"
+            if len(target) == 5
+            else "give both eyes, from left to right",
         )
     centred = source - source.mean()
     turn = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred).real

@@ -67,7 +67,8 @@ class Row:
         template: Which template it is part of, where the owner defines them.
         media: Which still or video of the template it comes from.
         landmarks: Points in pixels of the upright image. Five of them are both eyes, the nose and both corners
-            of the mouth, from left to right in the picture; networks that take aligned faces are given them so.
+            of the mouth, from left to right in the picture, and two are both eyes; networks that take aligned
+            faces are given them so.
         quality: The detector's score of the face, or another weight of the image in its template.
         group: For differential performance: ``gender=f age=30-39``, blank between attributes.
     """

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from xzoo.data.align import aligned
+from xzoo.data.align import TEMPLATES, aligned, points_of
 from xzoo.data.images import FILTERS, read_image, resize
 from xzoo.errors import CardError, ImageError, OptionError
 
@@ -43,9 +43,9 @@ class Preprocess:
             reference figures of the EdgeFace weights on whole face crops.
         stretch: Stretch each image to its own darkest and brightest value
             first (see ``read_image``).
-        alignment: Template to which faces with five known landmarks are moved (see
-            ``xzoo.data.align``); None where the network takes pictures as they are. An image without
-            landmarks is taken for aligned already.
+        alignment: Template to which faces with known landmarks are moved (see ``xzoo.data.align``):
+            by five points, or by the eyes alone; None where the network takes pictures as they are. An
+            image without such landmarks is taken for aligned already.
 
     Example:
         >>> Preprocess(size=(3, 8, 8))(np.zeros((16, 16), np.uint8)).shape
@@ -58,7 +58,7 @@ class Preprocess:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
     stretch: bool = False
-    alignment: Literal["arcface_112_5pt"] | None = None
+    alignment: Literal["arcface_112_5pt", "eyes_112_2pt"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no network can mean."""
@@ -68,8 +68,10 @@ class Preprocess:
             raise OptionError(f"colour={self.colour!r}", exists="RGB, BGR")
         if self.interpolation not in FILTERS:
             raise OptionError(f"interpolation={self.interpolation!r}", exists=", ".join(FILTERS))
-        if self.alignment not in (None, "arcface_112_5pt"):
-            raise OptionError(f"alignment={self.alignment!r}", exists="arcface_112_5pt, None")
+        if not isinstance(self.stretch, bool):
+            raise OptionError(f"stretch={self.stretch!r}", exists="True, False")
+        if self.alignment not in (None, *TEMPLATES):
+            raise OptionError(f"alignment={self.alignment!r}", exists=", ".join((*TEMPLATES, "None")))
         for key, values in (("mean", self.mean), ("std", self.std)):
             if not _three(values, int, float) or not all(math.isfinite(value) for value in values):
                 raise OptionError(f"{key}={values!r}", why="one finite number for each of three channels is needed")
@@ -89,9 +91,9 @@ class Preprocess:
         known: dict[str, Any] = {key: stated[key] for key in ("size", "mean", "std") if key in stated}
         try:
             known = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
-            known |= {key: stated[key] for key in ("colour", "interpolation") if key in stated}
-            if stated.get("alignment") == "arcface_112_5pt":  # others are words for people
-                known["alignment"] = "arcface_112_5pt"
+            known |= {key: stated[key] for key in ("colour", "interpolation", "stretch") if key in stated}
+            if stated.get("alignment") in TEMPLATES:  # others are words for people
+                known["alignment"] = stated["alignment"]
             return cls(**known)
         except OptionError as fault:
             asked = f"card {card.name!r}: input: {fault.asked}"
@@ -136,15 +138,15 @@ class Preprocess:
     def pixels(self, image: ImageLike, box: Box | None = None, landmarks: Points | None = None) -> Pixels:
         """Read one image, cut out ``box`` (x, y, width, height), and resize it.
 
-        Where there are five landmarks and the network takes aligned faces, the face is moved
-        to the template instead.
+        Where there are landmarks that the network's template fits, the face is moved to it instead.
 
         Returns:
             ``uint8 [H, W, 3]``, RGB.
         """
         pixels = read_image(image, stretch=self.stretch)
-        if self.alignment is not None and landmarks is not None and len(landmarks) == 5:
-            return aligned(pixels, landmarks, (self.size[1], self.size[2]))
+        points = None if self.alignment is None else points_of(landmarks, self.alignment)
+        if self.alignment is not None and points is not None:
+            return aligned(pixels, points, (self.size[1], self.size[2]), self.alignment)
         if box is not None:
             x, y, w, h = box
             if min(x, y) < 0 or min(w, h) < 1 or x + w > pixels.shape[1] or y + h > pixels.shape[0]:

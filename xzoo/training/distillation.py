@@ -29,7 +29,7 @@ from xzoo.training.board import Board
 from xzoo.training.bridge import Bridge
 from xzoo.training.holdout import Parts, hold_out
 from xzoo.training.mining import MinedEpochs
-from xzoo.training.run import FACTS, STUDENT, Run, open_folder, write_json, write_text
+from xzoo.training.run import FACTS, STUDENT, Run, open_folder, own_preprocess, write_json, write_text
 
 __all__ = ["distill"]
 
@@ -347,6 +347,7 @@ class _Distillation:
                     "name": student.origin.name,
                     "pretrained": STUDENT,
                     "options": student.origin.options,
+                    **own_preprocess(student),
                 }
                 first = all(earlier.head is not None for earlier in self.plan.stages[:number]) and stage.head is None
                 if first and self.measured and self.facts["before"] is None:

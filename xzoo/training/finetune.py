@@ -17,7 +17,7 @@ from xzoo.recipes.schema import Recipe
 from xzoo.training import engine, processes
 from xzoo.training.board import Board
 from xzoo.training.holdout import Parts, hold_out
-from xzoo.training.run import Run, open_folder
+from xzoo.training.run import Run, open_folder, own_preprocess
 from xzoo.training.work import SOURCE, Work, put_adapter
 
 __all__ = ["finetune"]
@@ -104,6 +104,7 @@ def finetune(
         "model": student.origin.name,
         "base_sha256": student.weights_sha256,
         "data_sha256": parts.manifest.hash,
+        **own_preprocess(student),
         "seed": seed,
         "recipe": plan.model_dump(mode="json"),
     }

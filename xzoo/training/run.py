@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from xzoo.evaluation.report import Report
     from xzoo.families.base import Embedder
 
-__all__ = ["Run", "differences", "load_run", "open_folder", "read_facts", "write_json", "write_text"]
+__all__ = [
+    "Run",
+    "differences",
+    "load_run",
+    "open_folder",
+    "own_preprocess",
+    "prepared",
+    "read_facts",
+    "write_json",
+    "write_text",
+]
 
 FACTS = "run.json"
 ADAPTER = "adapter"
@@ -132,6 +142,38 @@ def _finished(folder: Path, facts: Mapping[str, Any]) -> None:
         )
 
 
+def own_preprocess(model: Embedder) -> dict[str, dict[str, Any]]:
+    """Return, below ``preprocess``, what of a network's preprocessing is not its card's; nothing if nothing is."""
+    from dataclasses import asdict, replace
+
+    from xzoo.data.preprocess import Preprocess
+
+    usual = Preprocess.from_card(model.card)
+    if model.input_size is not None:
+        usual = replace(usual, size=(3, *model.input_size))
+    known = asdict(usual)
+    own = {key: value for key, value in asdict(model.preprocess).items() if value != known[key]}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
+    return {"preprocess": plain} if plain else {}
+
+
+def prepared(model: Embedder, facts: Mapping[str, Any], where: str) -> Embedder:
+    """Give a network the preprocessing that :func:`own_preprocess` noted, and return it.
+
+    Raises:
+        RunError: What was noted is no preprocessing.
+    """
+    from dataclasses import replace
+
+    own = facts.get("preprocess", {})
+    try:
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+        model.preprocess = replace(model.preprocess, **values)
+    except (AttributeError, TypeError, errors.OptionError) as fault:
+        raise errors.RunError(f"the preprocessing noted in {where!r} cannot be used.", why=str(fault)) from fault
+    return model
+
+
 def load_run(
     folder: Path,
     pretrained: bool | str | Path = False,
@@ -192,7 +234,7 @@ def load_run(
         ) from fault
     if base["pretrained"] != STUDENT:  # else the weights are those that were trained
         adapters.attach(model, folder / ADAPTER)
-    return model
+    return prepared(model, base, str(folder / FACTS))
 
 
 def open_folder(folder: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any] | None:

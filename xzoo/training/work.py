@@ -29,7 +29,7 @@ from xzoo.training import card, checkpoint, engine, plots, processes
 from xzoo.training.board import Board
 from xzoo.training.holdout import Parts
 from xzoo.training.mining import MinedEpochs
-from xzoo.training.run import ADAPTER, BASE, FACTS, Run, write_json, write_text
+from xzoo.training.run import ADAPTER, BASE, FACTS, Run, own_preprocess, write_json, write_text
 
 __all__ = ["SOURCE", "Work", "put_adapter"]
 
@@ -116,6 +116,7 @@ class Work:
             "source": known.source if known else "random weights, kept in this folder",
             "sha256": student.weights_sha256,
             "licence": known.licence if known else None,
+            **own_preprocess(student),
         }
 
     def run(self) -> Run:
