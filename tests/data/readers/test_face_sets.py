@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import struct
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from xzoo import cli
 from xzoo.data import readers
 from xzoo.data.images import read_image
 from xzoo.data.manifest import Manifest
@@ -639,10 +641,15 @@ def test_equal_embeddings_find_nobody_in_tinyface(tinyface: Path) -> None:
     assert run_protocol("tinyface", np.ones((len(manifest), 2)), manifest).mean["rank1"] == 0
 
 
-def test_the_closed_set_divides_each_subject_without_a_common_image(uccs: Path) -> None:
+def seen_again(uccs: Path) -> None:
+    """Add five faces of each subject, which a closed set can divide."""
     put(uccs, *(f"validation_images/r{number}.jpg" for number in range(10)))
     with open(uccs / "validation.csv", "a") as file:
         file.writelines(f"r{number}.jpg,{100 + number},{1 + number % 2},0,0,3,4\n" for number in range(10))
+
+
+def test_the_closed_set_divides_each_subject_without_a_common_image(uccs: Path) -> None:
+    seen_again(uccs)
     manifest = readers.read("uccs", uccs)
     plan = load("uccs.closed")
     assert plan.gallery is not None and plan.probe is not None
@@ -667,3 +674,46 @@ def test_a_draw_that_cannot_be_meant_is_refused(sample: dict[str, Any], words: s
     tree = {"protocol": "mine", "title": "t", "source": "s", "gallery": {"sample": sample}, "probe": {}}
     with pytest.raises(EvaluationError, match=words):
         check({**tree, "figures": ["rank1"]}, "mine")
+
+
+# --- the command for few pixels ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["bridge", "aird"])
+@pytest.mark.parametrize(
+    ("miniature", "protocol", "figure"),
+    [
+        ("tinyface", "tinyface", "rank1"),
+        ("scface", "scface.d1", "rank1"),
+        ("scface", "scface.d2", "rank1"),
+        ("scface", "scface.d3", "rank1"),
+        ("survface", "qmul_survface.open", "tpir20@0.3"),
+        ("uccs", "uccs.closed", "rank1"),
+        ("uccs", "uccs.identification", "rank1"),
+        ("lfw", "lfw", "accuracy"),
+    ],
+)
+def test_every_set_of_few_pixels_goes_from_its_folder_to_figures_by_one_command(
+    method: str,
+    miniature: str,
+    protocol: str,
+    figure: str,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root: Path = request.getfixturevalue(miniature)
+    if protocol == "uccs.closed":
+        seen_again(root)
+    random = np.random.default_rng(0)
+    for file in sorted([*root.rglob("*.jpg"), *root.rglob("*.png")]):  # flat pictures would all look alike
+        pixels = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((24, 24), Image.Resampling.BICUBIC).save(file)
+    words = ["reproduce", method, "--table", "protocols", "--protocol", protocol, "--data", str(root)]
+    assert cli.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["model"], found["protocol"]) == (f"lrfr_{method}_16", protocol)
+    ours = found["ours"]
+    values = [row[figure] for row in ours] if isinstance(ours, list) else [ours["mean"][figure]]
+    assert values and all(0 <= value <= 1 for value in values)
+    if isinstance(ours, list):
+        assert [(row["mode"], row["pairs"]) for row in ours] == [("lr2lr", 8), ("hr2lr", 8)]
