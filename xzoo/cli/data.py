@@ -1,14 +1,15 @@
-"""``xzoo data``: check a manifest as a whole, or make a set of people who do not exist."""
+"""``xzoo data``: check or write a manifest, cut people out of frames, make a set of people who do not exist."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from xzoo.catalog.names import natural_key
 from xzoo.cli.shared import as_json, emit, lines, reader_options, settings
 from xzoo.cli.shared import device as shared_device
+from xzoo.cli.shared import spectrum as shared_spectrum
 from xzoo.errors import DataError, OptionError, problems
 
 
@@ -147,6 +148,52 @@ def layout(name: str, folder: str, subjects: int, seed: int, options: tuple[str,
         raise OptionError(f"option {stray.pop()!r} of layout {name!r}", why="it is one of the library alone")
     root = layouts.write(name, folder, subjects=subjects, seed=seed, **further)
     emit({"layout": name, "folder": str(root)}, as_json=as_json, text=f"{name} in {root}")
+
+
+@command.command()
+@click.argument("frames", type=click.Path())
+@click.argument("boxes", type=click.Path())
+@click.argument("folder", metavar="OUT", type=click.Path(file_okay=True))
+@click.option("--faces", type=click.Path(), help="Annotated faces with subjects, in a file like BOXES.")
+@click.option("--score", type=float, default=0.25, show_default=True, help="Least confidence of a box.")
+@click.option(
+    "--overlap",
+    type=click.Choice(["face", "iou"]),
+    default="face",
+    show_default=True,
+    help="Of a face with a body: as a share of the face, or over the union.",
+)
+@shared_spectrum
+@click.option("--crops/--no-crops", default=True, show_default=True, help="Cut people out, or name frames and boxes.")
+@as_json
+def boxes(
+    frames: str,
+    boxes: str,
+    folder: str,
+    faces: str | None,
+    score: float,
+    overlap: Literal["face", "iou"],
+    spectrum: str | None,
+    crops: bool,
+    as_json: bool,
+) -> None:
+    """Cut the people in BOXES, a detector's, out of the images below FRAMES; write them with a manifest to OUT.
+
+    BOXES is a csv (frame,x,y,w,h,score) or COCO's json. A body belongs to the face that lies in it; bodies with two
+    faces, or none, are left out. What is left out is counted.
+
+    \b
+    xzoo data boxes frames people.csv walks --faces faces.csv --spectrum LWIR
+    """  # noqa: D301  (\\b tells click to keep the lines)
+    from xzoo.data.frames import crop_people
+
+    found = crop_people(
+        frames, boxes, folder, faces=faces, score=score, overlap=overlap, spectrum=spectrum, crops=crops
+    )
+    facts = found.to_dict()
+    counts = {"manifest": facts["manifest"]} | {key: facts[key] for key in ("people", "subjects", "frames")}
+    text = "\n".join([lines(counts), *(f"note: {note}" for note in found.notes)])
+    emit(facts, as_json=as_json, text=f"{text}\ntry: xzoo data check {folder}")
 
 
 class _Several(click.Command):

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Assigned", "assign", "overlap"]
+__all__ = ["OUTSIDE", "Assigned", "assign", "overlap", "within"]
 
 Box = tuple[float, float, float, float]
+
+OUTSIDE = "outside the frame"
+"""Why a box is left out of which nothing lies in its frame."""
+
+
+def within(box: Box, width: int | None = None, height: int | None = None) -> tuple[int, int, int, int] | None:
+    """Return the part of a box that lies in its frame, in whole pixels; ``None`` where nothing does.
+
+    Args:
+        box: ``(x, y, width, height)``.
+        width: Of the frame; where it is not known, only its left edge cuts.
+        height: Of the frame; likewise, its upper edge.
+    """
+    x, y, wide, high = (round(number) for number in box)
+    left, top = max(x, 0), max(y, 0)
+    right, low = (
+        min(x + wide, math.inf if width is None else width),
+        min(y + high, math.inf if height is None else height),
+    )
+    return (left, top, int(right - left), int(low - top)) if right > left and low > top else None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from xzoo import errors
 from xzoo.catalog.names import SPECTRA
-from xzoo.data.readers.boxes import assign
+from xzoo.data.readers.boxes import OUTSIDE, assign, within
 from xzoo.data.readers.core import Listing, Reader
 
 __all__ = ["READER"]
@@ -51,6 +51,7 @@ def scan(listing: Listing, *, kind: Literal["body", "face"] = "body", overlap: L
     faces = _frames(listing, "faces.csv", ("SUBJECT",), domain)
     bodies = _frames(listing, "bodies.csv", ("CONFIDENCE",), domain) if kind == "body" else faces
     rejected: Counter[str] = Counter()
+    noun = "bodies" if kind == "body" else "faces"
     for (video, frame), boxes in bodies.items():
         known = faces.get((video, frame), [])
         if kind == "body":
@@ -70,7 +71,10 @@ def scan(listing: Listing, *, kind: Literal["body", "face"] = "body", overlap: L
             if subject not in split:
                 listing.faults.append(f"{where}: subject {subject!r} is in no gallery of galleries.csv")
                 continue
-            x, y, width, height = (round(number) for number in _box(cells))
+            inside = within(_box(cells))
+            if inside is None:
+                rejected[OUTSIDE] += 1
+                continue
             listing.add(
                 _path(listing, video, frame),
                 subject,
@@ -79,10 +83,12 @@ def scan(listing: Listing, *, kind: Literal["body", "face"] = "body", overlap: L
                 distance=domain[video]["distance"],
                 split=split[subject],
                 media=video,
-                box=(max(x, 0), max(y, 0), width + min(x, 0), height + min(y, 0)),
+                box=inside,
                 quality=float(cells["CONFIDENCE"]) if kind == "body" else None,
             )
-    listing.notes += [f"{number} bodies left out: {why}" for why, number in sorted(rejected.items())]
+    listing.notes += [f"{number} {noun} left out: {why}" for why, number in sorted(rejected.items())]
+    if bare := len(faces.keys() - bodies.keys()):
+        listing.notes.append(f"{bare} of {len(faces)} frames with a face have no body")
     listing.counts["videos"] = len(domain)
 
 
