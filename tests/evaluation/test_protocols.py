@@ -372,6 +372,43 @@ def test_an_open_set_protocol_reports_identification_beside_false_alarms():
     assert result.repetitions[0].counts["unmated probes"] == 2
 
 
+def test_each_rate_has_its_threshold_and_the_errors_counted_there(tmp_path):
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(30), 4)
+    rows = tuple(
+        Row(f"{k}.png", f"s{s}", "VIS", role="gallery" if k % 4 == 0 and s < 20 else "probe", index=k)
+        for k, s in enumerate(who.tolist())
+    )
+    centre = rng.normal(size=(30, 6))
+    vectors = centre[who] + 0.8 * rng.normal(size=(120, 6))
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "protocol: mine\ntitle: t\nsource: ours\ngallery: {where: {role: gallery}}\nprobe: {where: {role: probe}}\n"
+        "figures: [rank1, tpir1@0.1, tpir1@0.01, eer, tar@1e-2, tar@1e-5]\n"
+    )
+    result = run_protocol(plan, vectors, Manifest(rows, tmp_path))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    known = np.array([row.role == "gallery" for row in rows])
+    scores, same = unit[~known] @ unit[known].T, who[~known][:, None] == who[known][None]
+    (one,) = result.repetitions
+    assert set(one.points) == {"tpir1@0.1", "eer", "tar@1e-2"} and result.mean["tpir1@0.01"] is None
+    point = one.points["tar@1e-2"]
+    bound = point["threshold"] - 1e-6
+    assert point["false accepts"] == np.count_nonzero(scores[~same] >= bound) <= 0.01 * one.counts["impostor"]
+    assert point["false rejects"] == np.count_nonzero(scores[same] < bound)
+    assert result.mean["tar@1e-2"] == pytest.approx(1 - point["false rejects"] / one.counts["genuine"])
+    point = one.points["tpir1@0.1"]
+    bound = point["threshold"] - 1e-6
+    mated = same.any(1)
+    assert point["false positives"] == np.count_nonzero(scores[~mated].max(1) >= bound) <= 0.1 * (~mated).sum()
+    best = np.where(same, scores, -2).max(1)
+    found = (best == scores.max(1)) & (best >= bound) & mated
+    assert point["false negatives"] == mated.sum() - found.sum()
+    assert result.mean["tpir1@0.1"] == pytest.approx(found.sum() / mated.sum())
+    assert "FPIR 0.1 is decided by 4 probes, fewer than 30." in result.warnings
+    assert json.loads(result.to_json())["repetitions"][0]["points"]["eer"]["threshold"] < 1
+
+
 def test_leave_one_out_never_compares_an_image_with_itself():
     plan = Protocol(
         protocol="mine",

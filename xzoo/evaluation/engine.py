@@ -196,6 +196,7 @@ def evaluate(
         eer_threshold=pairs.eer_threshold,
         tar={name: pairs.tar[far] for name, far in FARS.items()},
         thresholds={name: _finite(pairs.thresholds[far]) for name, far in FARS.items()},
+        false_accepts={name: pairs.false_accepts[far] for name, far in FARS.items()},
         n_probe=len(probes),
         n_unmated=search.n_unmated,
         n_gallery=len(members),

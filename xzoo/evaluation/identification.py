@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xzoo import errors
-from xzoo.evaluation.intervals import Interval, draws, percentiles
+from xzoo.evaluation.intervals import Interval, drawn_interval, draws
 from xzoo.evaluation.ranking import Searched, search
 from xzoo.evaluation.similarity import Embeddings, Labels
 
@@ -71,19 +71,24 @@ class OpenSet:
                     accepted = int(np.searchsorted(-mate, -bound, "left"))  # mates above the first that is too many
                     rates.append(float(own[accepted - 1] / own[-1]) if accepted else 0.0)
         for fpir, rate in self.tpir.items():
-            found[fpir] = None if rate is None else percentiles(np.array(drawn[fpir]))
+            people = len(np.unique(mated))
+            found[fpir] = None if rate is None else drawn_interval(np.array(drawn[fpir]), rate, people)
         return found
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What these probes cannot tell, one sentence each."""
-        return tuple(
-            f"TPIR at FPIR {fpir:g} is not reported: {self.n_unmated} probes without mate cannot show a rate so small."
-            if rate is None
-            else f"FPIR {fpir:g} is decided by {int(fpir * self.n_unmated * (1 + 1e-12))} probes, fewer than 30."
-            for fpir, rate in self.tpir.items()
-            if rate is None or int(fpir * self.n_unmated * (1 + 1e-12)) < 30
-        )
+        found = []
+        for fpir, rate in self.tpir.items():
+            few = int(fpir * self.n_unmated * (1 + 1e-12))
+            if rate is None:
+                found.append(
+                    f"TPIR at FPIR {fpir:g} is not reported: {self.n_unmated} probes without mate cannot show a rate "
+                    "so small."
+                )
+            elif few < 30:
+                found.append(f"FPIR {fpir:g} is decided by {few} probe{'s' if few > 1 else ''}, fewer than 30.")
+        return tuple(found)
 
 
 def open_set(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from xzoo import errors
 
-__all__ = ["Interval", "bootstrap_ratio", "by_subject", "draws", "percentiles", "wilson"]
+__all__ = ["Interval", "bootstrap_ratio", "by_subject", "drawn_interval", "draws", "percentiles", "wilson"]
 
 Interval: TypeAlias = tuple[float, float]
 
@@ -63,6 +63,23 @@ def percentiles(values: npt.NDArray[Any], confidence: float = 0.95) -> Interval:
     """Return the ends between which the middle ``confidence`` of resampled values lie."""
     low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
+
+
+def drawn_interval(values: npt.NDArray[Any], figure: float, subjects: int) -> Interval:
+    """Return the middle 95 % of the draws of a rate.
+
+    Without any error in any draw it is Wilson's interval over subjects. Where a threshold rests on a
+    few scores, all draws may lie on one side of the figure that they are draws of: the interval reaches to it.
+
+    Args:
+        values: The draws.
+        figure: The rate that all the data give.
+        subjects: How many were drawn from.
+    """
+    low, high = percentiles(np.clip(values, 0, 1))
+    if low == high and figure in (0, 1):
+        return wilson(subjects if figure else 0, subjects)
+    return min(low, figure), max(high, figure)
 
 
 def bootstrap_ratio(

@@ -52,7 +52,8 @@ class Landmarks:
         regions: Mean error of each part of the face.
         ced: ``[2, P]`` errors from 0 to the limit, and the share of images at or below each.
         interval: 95 % intervals of ``nme``, ``failure_rate`` and ``auc``: subjects drawn
-            again where they are known, else images.
+            again where they are known, else images. Of one subject alone ``nme``, which has no
+            upper bound, has none.
         n_images: Images.
         n_points: Points that were compared, those not annotated left out.
         n_failed: Images above the limit.
@@ -134,6 +135,8 @@ def landmark_errors(
     interval = dict(zip(("nme", "failure_rate", "auc"), ends, strict=True))
     if len(np.unique(whose)) == len(each):
         interval["failure_rate"] = wilson(int(failed.sum()), len(each))
+    if len(np.unique(whose)) == 1:
+        del interval["nme"]
     parts = REGIONS.get(guess.shape[1], {}) if regions is None else regions
     return Landmarks(
         nme=float(each.mean()),

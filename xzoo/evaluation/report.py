@@ -48,6 +48,7 @@ class Report:
         tar: True accept rate at each FAR ("1e-1" ...); ``None`` where there are too few impostors.
         thresholds: The score from which a pair is accepted at each FAR; ``None`` where
             the rate is ``None``, or where no genuine pair may be accepted.
+        false_accepts: Impostor scores at or above each of these; ``None`` where the rate is.
         n_probe: Probe images.
         n_unmated: Probes without mate in the gallery: impostors only, not in ranks, mAP or mINP.
         n_gallery: Gallery images, or templates.
@@ -90,6 +91,7 @@ class Report:
     n_impostor: int
     intervals: dict[str, tuple[float, float]]
     warnings: tuple[str, ...]
+    false_accepts: dict[str, int | None] = field(default_factory=dict)
     groups: Differential | None = None
     details: Details | None = field(default=None, compare=False, repr=False)
 
@@ -145,7 +147,7 @@ class Report:
         Raises:
             EvaluationError: A key is missing or unknown.
         """
-        facts = {"groups": None, **facts}  # runs from before groups were compared
+        facts = {"groups": None, "false_accepts": {}, **facts}  # runs from before these were told
         names = {item.name for item in dataclasses.fields(cls)} - {"details"}
         if names != facts.keys():
             missing, unknown = sorted(names - facts.keys()), sorted(facts.keys() - names)

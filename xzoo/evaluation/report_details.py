@@ -170,6 +170,8 @@ class Details:
         intervals: 95 % intervals by figure, from drawing subjects again.
         ced: ``(error, share of images at or below it)``, for landmarks.
         displaced: Images with the largest errors of landmarks, worst first.
+        open_set: ``(FPIR, FNIR)`` at falling thresholds, where the search is of an open set.
+        open_of: What these were counted on.
     """
 
     cmc: tuple[float, ...]
@@ -191,6 +193,8 @@ class Details:
     band: tuple[tuple[float, float], ...] = ()
     ced: tuple[tuple[float, float], ...] = ()
     displaced: tuple[Displaced, ...] = ()
+    open_set: tuple[tuple[float, float], ...] = ()
+    open_of: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, dicts, numbers and strings; ``root`` stays out, being a place on one machine."""

@@ -51,8 +51,10 @@ td code { overflow-wrap: anywhere; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots svg { max-width: 100%; height: auto; }
 figure { margin: 0; break-inside: avoid; } figcaption { max-width: 460px; font-size: .85rem; color: #444; }
 td img { display: block; margin-top: .2rem; }
+.wide { overflow-x: auto; } .beside { display: flex; flex-wrap: wrap; gap: 0 3rem; } .beside > * { max-width: 100%; }
 @media print {
-  body { margin: 0; max-width: none; font-size: 11px; } h2, h3 { break-after: avoid; }
+  :root { font-size: 11px; } body { margin: 0; max-width: none; font-size: 11px; } h2, h3 { break-after: avoid; }
+  code, pre { font-size: 9.5px; } .wide { overflow: visible; }
   tr, .note { break-inside: avoid; } .plots figure { width: 48%; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
@@ -173,8 +175,25 @@ def _protocol_figures(result: ProtocolResult) -> list[tuple[str, str, str, str]]
             counted += f", {first.get('unmated probes', 0)} others"
         if len(result.repetitions) > 1:
             counted += f", mean of {len(result.repetitions)} repetitions"
+        elif point := result.repetitions[0].points.get(name):
+            counted = _counted(point, first, counted)
         rows.append((name, said, interval, counted))
     return rows
+
+
+def _counted(point: Mapping[str, float | int | None], counts: Mapping[str, int], plain: str) -> str:
+    """Return what was accepted of what, and from which score on."""
+    threshold = point["threshold"]
+    at = "nothing genuine may be accepted" if threshold is None else f"threshold {threshold:.4f}"
+    if "false accepts" in point:
+        accepted = counts["genuine"] - int(point["false rejects"] or 0)
+        wrongly = f"{point['false accepts']} of {counts['impostor']} impostor"
+        return f"{accepted} of {counts['genuine']} genuine, {wrongly}, {at}"
+    if "false positives" in point:
+        mated, others = counts["mated probes"], counts["unmated probes"]
+        found = mated - int(point["false negatives"] or 0)
+        return f"{found} of {mated} mated probes, {point['false positives']} of {others} others, {at}"
+    return f"{plain}, {at}"
 
 
 def _report_figures(report: Report) -> list[tuple[str, str, str, str]]:
@@ -195,12 +214,13 @@ def _report_figures(report: Report) -> list[tuple[str, str, str, str]]:
     rows += [("EER", f"{report.eer:.4f}", _interval(report, "eer"), f"{pairs}, threshold {report.eer_threshold:.4f}")]
     for far, rate in report.tar.items():
         value = "not supported" if rate is None else f"{rate:.4f}"
-        threshold = report.thresholds[far]
+        threshold, accepted = report.thresholds[far], report.false_accepts.get(far)
         counted = (
             f"{report.n_impostor} impostor comparisons"
             if rate is None
             else (
-                f"{round(rate * report.n_genuine)} of {report.n_genuine} genuine comparisons"
+                f"{round(rate * report.n_genuine)} of {report.n_genuine} genuine"
+                + (f", {accepted} of {report.n_impostor} impostor" if accepted is not None else "")
                 + (f", threshold {threshold:.4f}" if threshold is not None else ", no genuine pair may be accepted")
             )
         )
@@ -259,6 +279,8 @@ def eval_results(report: Report | ProtocolResult, *, task: str = "face-recogniti
             facts["interval_95"] = [float(end) for end in ends[key]]
         if far is not None and report.thresholds[far] is not None:
             facts["threshold"] = float(report.thresholds[far] or 0.0)
+        if far is not None and report.false_accepts.get(far) is not None:
+            facts["false_accepts"] = report.false_accepts[far]
         results.append(
             EvalResult(
                 task_type=task,
@@ -295,6 +317,9 @@ def _protocol_results(result: ProtocolResult, task: str) -> list[EvalResult]:
             facts["interval_95"] = [float(end) for end in result.intervals[name]]
         if (deviation := result.std[name]) is not None:
             facts |= {"std": float(deviation), "repetitions": len(result.repetitions)}
+        elif len(result.repetitions) == 1:
+            told = result.repetitions[0].points.get(name, {})
+            facts |= {key.replace(" ", "_"): fact for key, fact in told.items() if fact is not None}
         results.append(
             EvalResult(
                 task_type=task,
@@ -333,7 +358,11 @@ def _sheet(report: Report | ProtocolResult) -> _Sheet:
                 for name, ends in report.intervals.items()
                 if name.startswith("tar@") and len(report.repetitions) == 1
             },
-            thresholds=(),
+            thresholds=[
+                (point["threshold"], f"FAR {name.partition('@')[2]}")
+                for name, point in report.repetitions[0].points.items()
+                if name.startswith("tar@") and point["threshold"] is not None
+            ],
             eer=first.get("eer"),
             provenance=[
                 ("model", report.model),
@@ -388,6 +417,7 @@ def html(report: Report | ProtocolResult, *, thumbnails: bool = False) -> str:
         f'<p class="lead">{escape(sheet.lead)}</p>',
         "<h2>Figures</h2>",
         _table(("figure", "value", "95 % interval", "counted on"), sheet.rows, numbers=(1,)),
+        *_words(sheet.rows),
         *(f'<p class="note">{escape(warning)}</p>' for warning in sheet.warnings),
         *_groups(report.groups),
         "<h2>Curves</h2>",
@@ -415,6 +445,18 @@ def html(report: Report | ProtocolResult, *, thumbnails: bool = False) -> str:
         f"<title>{escape(sheet.title)}</title>\n"
         f"<style>{STYLE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
+
+
+def _words(rows: Sequence[tuple[str, str, str, str]]) -> Iterable[str]:
+    """Yield how the names of these rates read in the standard."""
+    names = [name.lower() for name, *_ in rows]
+    said = []
+    if any(name.startswith("tar") for name in names):
+        said.append("TAR at FAR is 1 - FNMR at FMR")
+    if any(name.startswith("tpir") for name in names):
+        said.append("TPIR at FPIR is 1 - FNIR at that FPIR")
+    if said:
+        yield f'<p class="words">In the words of ISO/IEC 19795-1, {escape(" and ".join(said))}.</p>'
 
 
 def _groups(found: Differential | None) -> Iterable[str]:
@@ -457,6 +499,11 @@ def _plots(sheet: _Sheet) -> Iterable[str]:
     if details.cmc:
         caption = f"Rate of {details.n_mated} mated probes found among the first k; shaded: 95 % interval, by subject."
         yield _figure(_cmc(details), caption)
+    if details.open_set:
+        yield _figure(
+            _open(details),
+            f"Searches that miss their mate, by those without mate that raise an alarm: {details.open_of}.",
+        )
     if details.ced:
         yield _figure(_ced(details), "Share of images whose landmarks err by no more than this.")
     if not sheet.n_genuine or not sheet.n_impostor:
@@ -489,6 +536,17 @@ def _cmc(details: Details) -> str:
         linear("rate found", 0, 1),
         [Line("", points, band=band, markers=count <= 20)],
         description=f"Cumulative match characteristic, {points[0][1]:.4f} at rank 1, {points[-1][1]:.4f} at {count}.",
+    )
+
+
+def _open(details: Details) -> str:
+    low = min(max(min((a for a, _ in details.open_set if a > 0), default=0.01), 1e-6), 0.1)
+    return chart(
+        "Open set",
+        logarithmic("false positive identification rate (FPIR)", low, 1),
+        linear("false negative identification rate (FNIR)", 0, 1),
+        [Line("", [(a, b) for a, b in details.open_set if a > 0])],
+        description="False negative by false positive identification rate.",
     )
 
 
@@ -572,17 +630,23 @@ def _histogram(sheet: _Sheet, thresholds: Any) -> str:
         lines.append(Line(f"{label} ({int(fine.sum())})", points, steps=True, style=style))
         top = max(top, float(share.max()))
     low, high = float(cosine[0]), float(cosine[-1])
-    # The legend stands where the fewer scores are.
-    middle = int(np.searchsorted(cosine, (low + high) / 2))
-    left = [float(sum(b for a, b in line.points if a <= cosine[middle])) for line in lines]
-    right = [float(sum(b for a, b in line.points if a > cosine[middle])) for line in lines]
+    # The legend stands where fewer thresholds are, then fewer scores: it must hide neither.
+    middle = (low + high) / 2
+    marks = [mark for mark in sheet.thresholds if low <= mark[0] <= high]
+    left, right = (
+        (
+            sum((value <= middle) == before for value, _ in marks),
+            sum(b for line in lines for a, b in line.points if (a <= middle) == before),
+        )
+        for before in (True, False)
+    )
     return chart(
         "Scores",
         linear("cosine", low, high),
         linear("share of comparisons", 0, top * 1.25),
         lines[::-1],
-        verticals=[mark for mark in sheet.thresholds if low <= mark[0] <= high],
-        legend="top left" if sum(left) < sum(right) else "top right",
+        verticals=marks,
+        legend="top left" if left < right else "top right",
         description="Histograms of genuine and impostor scores.",
     )
 
@@ -709,10 +773,13 @@ def _errors(details: Details, show: _Thumbnails | None) -> Iterable[str]:
         return
     yield "<h3>Searches whose mate stood furthest behind</h3>"
     yield misses(details.misses) if details.misses else "<p>None: every mate stood first.</p>"
-    yield "<h3>Impostor comparisons with the highest scores</h3>"
-    yield pairs(details.false_matches)
-    yield "<h3>Genuine comparisons with the lowest scores</h3>"
-    yield pairs(details.false_non_matches)
+    yield '<div class="beside">'
+    for title, items in (
+        ("Impostor comparisons with the highest scores", details.false_matches),
+        ("Genuine comparisons with the lowest scores", details.false_non_matches),
+    ):
+        yield f"<div>\n<h3>{title}</h3>\n{pairs(items)}\n</div>"
+    yield "</div>"
     if show is None:
         yield "<p>Images are left out unless they are asked for.</p>"
 
@@ -727,7 +794,8 @@ def _table(
         )
 
     body = "\n".join(f"<tr>{cells(row, 'td', raw)}</tr>" for row in rows)
-    return f"<table>\n<thead><tr>{cells(header, 'th', False)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    head = f"<thead><tr>{cells(header, 'th', False)}</tr></thead>"
+    return f'<div class="wide">\n<table>\n{head}\n<tbody>\n{body}\n</tbody>\n</table>\n</div>'
 
 
 def _figure(drawn: str, caption: str) -> str:

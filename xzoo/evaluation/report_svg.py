@@ -275,7 +275,9 @@ def _rule(x1: float, y1: float, x2: float, y2: float) -> str:
 def _legend(lines: Sequence[Line], corner: str, wide: float, high: float) -> str:
     if not lines:
         return ""
-    width, height = 44 + 6.6 * max(len(line.label) for line in lines), 8 + 18 * len(lines)
+    # Capitals are wider: measured in common sans-serif fonts at 12 px.
+    wide_label = max(sum(8.6 if letter.isupper() else 6.6 for letter in line.label) for line in lines)
+    width, height = 44 + wide_label, 8 + 18 * len(lines)
     x = LEFT + 8 if "left" in corner else LEFT + wide - width - 8
     y = TOP + 8 if "top" in corner else TOP + high - height - 8
     parts = [f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" fill="#ffffff" fill-opacity="0.9"/>']

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xzoo import errors
-from xzoo.evaluation.intervals import Interval, draws, percentiles, wilson
+from xzoo.evaluation.intervals import Interval, drawn_interval, draws, wilson
 from xzoo.evaluation.similarity import (
     Embeddings,
     Labels,
@@ -474,9 +474,9 @@ class _Pairs:
 
         result: dict[str | float, Interval | None] = {}
         auc = genuine[:, -1] + impostor[:, -1] - found.auc
-        result["auc"] = _unless_flat(auc, found.auc, subjects)
+        result["auc"] = drawn_interval(auc, found.auc, subjects)
         eer = _eer_drawn(found, 1 - genuine[:, -2], impostor[:, -2])
-        result["eer"] = _unless_flat(eer, found.eer, subjects)
+        result["eer"] = drawn_interval(eer, found.eer, subjects)
         for far, rate in found.tar.items():
             if far not in used:
                 result[far] = None if rate is None else wilson(0, subjects)
@@ -493,7 +493,7 @@ class _Pairs:
             part = position - low
             line = np.arange(len(at))
             drawn_tar = at[line, low] * (1 - part) + at[line, low + 1] * part
-            result[far] = _unless_flat(drawn_tar, float(rate or 0), subjects)
+            result[far] = drawn_interval(drawn_tar, float(rate or 0), subjects)
         return result
 
 
@@ -504,14 +504,6 @@ def _narrowed(values: Scores, other: Scores, variance: float) -> Scores:
     alone = values - mean - along
     spread = float(alone.var())
     return np.asarray(mean + along + alone * np.sqrt(max(0.0, 1 - variance / spread)) if spread else values)
-
-
-def _unless_flat(values: Scores, figure: float, subjects: int) -> Interval:
-    """Return the middle 95 % of the draws; without any error in any draw, Wilson's interval over subjects."""
-    low, high = percentiles(np.clip(values, 0, 1))
-    if low == high and figure in (0, 1):
-        return wilson(subjects if figure else 0, subjects)
-    return low, high
 
 
 def _eer_drawn(found: Verification, missed: Scores, accepted: Scores) -> Scores:

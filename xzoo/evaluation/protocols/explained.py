@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["explain_pairs", "explain_search", "provenance"]
 
 CMC_RANKS = 50
+POINTS = 500
 
 Table = npt.NDArray[Any]
 
@@ -73,6 +74,7 @@ def explain_search(
         asked.vectors, known.vectors, asked.subject, known.subject, *cameras, rule=rule, max_rank=CMC_RANKS
     )
     assert plan.gallery is not None and plan.probe is not None
+    facts = {**facts, **_open_set(plan, known, asked, rule, cameras)}
     pooled = known.templates or asked.templates
     return collect(
         asked.vectors,
@@ -89,6 +91,40 @@ def explain_search(
         left_out=_left_out(_labels(plan, known, asked), known, asked, whoever=rule == "sysu"),
         **facts,
     )
+
+
+def _open_set(plan: Protocol, known: _Side, asked: _Side, rule: Any, cameras: tuple[Any, Any]) -> dict[str, Any]:
+    """Return FNIR by FPIR at the rank of the protocol's first TPIR; nothing where it asks for none."""
+    from xzoo.evaluation.identification import open_set_of
+    from xzoo.evaluation.protocols.schema import parse_figure
+    from xzoo.evaluation.ranking import search
+
+    ranks = [rank for kind, rank, _ in map(parse_figure, plan.figures) if kind == "tpir" and rank]
+    if not ranks:
+        return {}
+    searched = search(
+        asked.vectors,
+        known.vectors,
+        asked.subject,
+        known.subject,
+        *cameras,
+        rule=rule,
+        others=True,
+        sides=("probe", "gallery"),
+    )
+    if searched.mated.all() or not searched.mated.any():
+        return {}
+    found = open_set_of(searched, (), ranks[0])
+    steps = np.unique(found.other)[::-1]
+    if len(steps) > POINTS:  # all of the first few, where each alarm counts, then ever fewer
+        steps = steps[np.unique(np.geomspace(1, len(steps), POINTS).astype(int)) - 1]
+    false, missed = np.sort(found.other), np.sort(found.mate)
+    fpir = 1 - np.searchsorted(false, steps, "left") / len(false)
+    fnir = np.searchsorted(missed, steps, "left") / len(missed)
+    return {
+        "open_set": tuple(zip(fpir.tolist(), fnir.tolist(), strict=True)),
+        "open_of": f"{found.n_mated} mated probes (rank {ranks[0]}), {found.n_unmated} others",
+    }
 
 
 def _left_out(

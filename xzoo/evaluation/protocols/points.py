@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy.typing as npt
 
 from xzoo import errors
 from xzoo.data.manifest import Manifest
+from xzoo.evaluation.engine import _name, _resolve
 from xzoo.evaluation.landmarks import Landmarks, landmark_errors
 from xzoo.evaluation.protocols.explained import provenance
-from xzoo.evaluation.protocols.runner import ProtocolResult, Repetition, chosen
+from xzoo.evaluation.protocols.runner import ProtocolResult, Repetition, _as_table, chosen
 from xzoo.evaluation.protocols.schema import Measure, Protocol
 from xzoo.evaluation.report_details import BINS, WORST, Details, Displaced, Picture
 
@@ -23,29 +25,30 @@ Table = npt.NDArray[Any]
 
 
 def run_landmarks(
-    plan: Protocol, predicted: Table | None, manifest: Manifest, *, details: bool = False
+    plan: Protocol, given: Any, manifest: Manifest, *, batch_size: int = 64, details: bool = False
 ) -> ProtocolResult:
     """Carry out a protocol of landmarks.
 
     Args:
         plan: With ``landmarks``.
-        predicted: ``[N, L, 2]`` in pixels of the upright images, in the order of the manifest's rows;
-            rows that do not take part may be NaN.
+        given: Points ``[N, L, 2]`` in pixels of the upright images, in the order of the manifest's rows, where
+            rows that do not take part may be NaN; or a landmark network, or its name: it is shown each image with
+            its box, and its points are converted to the protocol's convention.
         manifest: With landmarks, and boxes where the protocol needs them.
+        batch_size: Images per forward pass.
         details: Also keep the CED and the worst images.
 
     Raises:
-        EvaluationError: Points that do not fit, images without landmarks, or none chosen.
+        EvaluationError: Points that do not fit, a network that finds none, images without landmarks, or none chosen.
+        OptionError: The network's points do not contain the protocol's.
     """
     how = plan.landmarks
     assert how is not None and plan.probe is not None
-    if predicted is None or predicted.shape != (len(manifest), how.points, 2):
-        shape = "no points" if predicted is None else f"points of shape {list(predicted.shape)}"
-        raise errors.EvaluationError(
-            f"protocol {plan.protocol!r} with {shape}",
-            why=f"It measures landmarks: an array [{len(manifest)}, {how.points}, 2], in the order of the manifest.",
-            do="predict the points of each row, in pixels of the upright image",
-        )
+    predicted, network = _as_table(given), None
+    if predicted is None:
+        network = _finder(given, plan, len(manifest))
+    elif predicted.shape != (len(manifest), how.points, 2):
+        raise _unfit(plan, len(manifest), f"points of shape {list(predicted.shape)}")
     places = chosen(manifest, plan.probe)
     rows = [manifest.rows[place] for place in places]
     lacking = [row.path for row in rows if row.landmarks is None or len(row.landmarks) != how.points]
@@ -67,13 +70,23 @@ def run_landmarks(
             f"protocol {plan.protocol!r}",
             why=f"It divides by boxes; {len(bare)} images have none, such as {bare[0]!r}.",
         )
-    found = _measured(how, predicted[places].astype(float), truth, box, [row.subject for row in rows])
+    if predicted is None:
+        told = network.landmarks(
+            [manifest.root / row.path for row in rows],
+            boxes=[row.box for row in rows],
+            points=how.points,
+            batch_size=batch_size,
+        )
+        measured = told.points.double().numpy()
+    else:
+        measured = predicted[places].astype(float)
+    found = _measured(how, measured, truth, box, [row.subject for row in rows])
+    alone = "nme" not in found.interval
     values: dict[str, float | None] = {"nme": found.nme, "failure_rate": found.failure_rate, "ced_auc": found.auc}
     values |= {f"nme_{part}": value for part, value in found.regions.items()}
     definition = plan.model_dump(mode="json", exclude_none=True)
     figures = {name: values.get(name) for name in plan.figures}
-    ends = {"nme": found.interval["nme"], "failure_rate": found.interval["failure_rate"]}
-    ends["ced_auc"] = found.interval["auc"]
+    ends = {{"auc": "ced_auc"}.get(name, name): interval for name, interval in found.interval.items()}
     kept = None
     if details:
         worst = np.argsort(-found.per_image, kind="stable")[:WORST].tolist()
@@ -92,14 +105,14 @@ def run_landmarks(
                 )
                 for place in worst
             ),
-            **provenance(plan, manifest, places, None, 1),
+            **provenance(plan, manifest, places, network, 1),
         )
     return ProtocolResult(
         protocol=plan.protocol,
         title=plan.title,
         definition=definition,
         definition_sha256=hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest(),
-        model="landmarks",
+        model="landmarks" if network is None else _name(network),
         data=str(manifest.root),
         data_sha256=manifest.hash,
         repetitions=(
@@ -110,8 +123,28 @@ def run_landmarks(
         mean=dict(figures),
         std=dict.fromkeys(figures),
         intervals={name: ends[name] for name in plan.figures if name in ends},
-        warnings=tuple(plan.notes),
+        warnings=(*plan.notes, *(["One subject alone: how far the error varies is not known."] if alone else [])),
         details=kept,
+    )
+
+
+def _finder(given: Any, plan: Protocol, rows: int) -> Any:
+    """Return a network that finds landmarks."""
+    if isinstance(given, str) and given == "pixels":
+        raise _unfit(plan, rows, "grey values")
+    network = _resolve(given) if isinstance(given, (str, Path)) else given
+    if not hasattr(network, "landmarks"):
+        raise _unfit(plan, rows, f"{_name(network)!r}, which finds no points")
+    return network
+
+
+def _unfit(plan: Protocol, rows: int, what: str) -> errors.EvaluationError:
+    assert plan.landmarks is not None
+    return errors.EvaluationError(
+        f"protocol {plan.protocol!r} with {what}",
+        why=f"It measures landmarks: an array [{rows}, {plan.landmarks.points}, 2], in the order of the manifest.",
+        do="give a landmark network (xzoo ls --task face-landmarks), or the points of each row, in pixels of the "
+        "upright image",
     )
 
 

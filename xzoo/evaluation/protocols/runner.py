@@ -25,6 +25,7 @@ from xzoo.evaluation.protocols.templates import pooled
 if TYPE_CHECKING:
     from xzoo.evaluation.engine import Embeds
     from xzoo.evaluation.report_details import Details
+    from xzoo.evaluation.roc import Verification
 
 __all__ = ["ProtocolResult", "Repetition", "chosen", "run_protocol"]
 
@@ -41,12 +42,16 @@ class Repetition:
         counts: Images, templates, subjects and comparisons that took part.
         hits: For each mated probe (its template's key, or its path) whether its mate came first;
             empty unless the protocol asks for it. Two models are compared on it by McNemar's test.
+        points: For each rate at a threshold that ``threshold`` (``None`` where no genuine pair, or no mate, may be
+            accepted) and the errors counted there: ``false accepts`` and ``false rejects`` of comparisons, or
+            ``false positives`` and ``false negatives`` of an open-set search.
     """
 
     number: int
     figures: dict[str, float | None]
     counts: dict[str, int]
     hits: dict[str, bool]
+    points: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def run_protocol(
         protocol: The name of one of the zoo's, a YAML file, or what ``protocols.load`` returned.
         model: A model, a catalogue name (its published weights are used), ``"pixels"``, or embeddings
             ``[N, D]`` in the order of the manifest's rows. For a protocol of landmarks: points
-            ``[N, L, 2]`` in pixels of the upright images, in the same order.
+            ``[N, L, 2]`` in pixels of the upright images, in the same order, or a landmark network.
         data: A manifest, or the root of the data set, which the protocol's reader reads.
         options: Further options of the reader.
         repetitions: Numbers of those to carry out; all by default. Needed where each one has its own model.
@@ -174,7 +179,7 @@ def run_protocol(
     if plan.landmarks is not None:
         from xzoo.evaluation.protocols.points import run_landmarks
 
-        return run_landmarks(plan, _as_table(model), _manifest(plan, data, options), details=details)
+        return run_landmarks(plan, model, _manifest(plan, data, options), batch_size=batch_size, details=details)
     if _is_pixels(model):
         return _best_pixels(plan, data, options, repetitions, details)
     numbers = list(plan.repetitions.numbers if repetitions is None else repetitions)
@@ -215,6 +220,7 @@ def run_protocol(
                 {key: value for key, value in one.figures.items() if not key.endswith("_std")},
                 one.counts,
                 one.hits,
+                one.points,
             )
             for one in done
         ),
@@ -492,7 +498,8 @@ def _search(
     outcomes: figures.Outcomes | None = None
     hits: dict[str, bool] = {}
     ends: dict[str, Interval] = {}
-    few: tuple[str, ...] = ()
+    few: list[str] = []
+    points: dict[str, dict[str, float | int | None]] = {}
     if kinds & {"rank", "map", "minp", "tpir"} or plan.hits:
         searched = search(
             asked.vectors,
@@ -527,7 +534,15 @@ def _search(
             if kind == "tpir" and rank and at:
                 shown = open_set_of(searched, (at,), rank) if 0 < mated < len(has_mate) else None
                 found[name] = shown.tpir[at] if shown else None
-                if alone and shown and (interval := shown.interval[at]) is not None:
+                if shown is None or found[name] is None:
+                    continue
+                few += [word for word in shown.warnings if word not in few]
+                points[name] = {
+                    "threshold": _finite(shown.thresholds[at]),
+                    "false positives": shown.false_positives[at],
+                    "false negatives": shown.n_mated - round((found[name] or 0) * shown.n_mated),
+                }
+                if alone and (interval := shown.interval[at]) is not None:
                     ends[name] = interval
         if plan.hits:
             hits = {
@@ -548,12 +563,13 @@ def _search(
             image_b=image_b,
         )
         counts |= {"genuine": whole.n_genuine, "impostor": whole.n_impostor}
-        few = whole.few if fars else ()
+        few += whole.few if fars else ()
         for name, kind, _, at in wanted:
             if kind == "tar" and at:
                 found[name] = whole.tar[at]
             elif kind in ("auc", "eer"):
                 found[name] = float(getattr(whole, kind))
+        points |= _points(plan, whole)
         if alone:
             told = whole.interval
             for name, kind, _, at in wanted:
@@ -581,8 +597,28 @@ def _search(
             found |= dict(zip(near, figures.nearest_tar(genuine, impostor, list(near.values())), strict=True))
     counts |= {"mated probes": mated or int(np.isin(asked.subject, known.subject).sum())}
     counts["unmated probes"] = len(asked.vectors) - counts["mated probes"]
-    repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, hits)
-    return _Done(repetition, outcomes, ends, few, groups)
+    repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, hits, points)
+    return _Done(repetition, outcomes, ends, tuple(few), groups)
+
+
+def _points(plan: Protocol, whole: Verification) -> dict[str, dict[str, float | int | None]]:
+    """Return threshold and error counts behind each rate of comparisons."""
+    points: dict[str, dict[str, float | int | None]] = {}
+    for name in plan.figures:
+        kind, _, at = parse_figure(name)
+        if kind == "tar" and at and whole.tar[at] is not None:
+            points[name] = {
+                "threshold": _finite(whole.thresholds[at]),
+                "false accepts": whole.false_accepts[at],
+                "false rejects": whole.false_rejects[at],
+            }
+        elif kind == "eer":
+            points[name] = {"threshold": _finite(whole.eer_threshold)}
+    return points
+
+
+def _finite(threshold: float | None) -> float | None:
+    return threshold if threshold is not None and np.isfinite(threshold) else None
 
 
 def _without_groups(plan: Protocol, groups: Differential | None) -> tuple[str, ...]:
@@ -723,7 +759,7 @@ def _pairs(plan: Protocol, manifest: Manifest, embed: _Embeddings, number: int) 
         if (kind := name.partition("@")[0]) in trials and rate is not None
     }
     ordered = {name: rate for key in plan.figures for name, rate in found.items() if name in (key, f"{key}_std")}
-    return _Done(Repetition(number, ordered, counts, {}), None, ends, whole.few)
+    return _Done(Repetition(number, ordered, counts, {}, _points(plan, whole)), None, ends, whole.few)
 
 
 def _warnings(plan: Protocol, done: Sequence[Repetition]) -> tuple[str, ...]:
