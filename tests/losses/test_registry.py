@@ -24,19 +24,19 @@ NAMES = sorted(losses.LOSSES)
 
 SHAPES = {"embedding": (8, 5), "any": (8, 5), "logits": (8, 5), "maps": (8, 4, 6, 6), "tokens": (8, 9, 4)}
 SHAPES["points"] = (8, 6, 3)
+OWN = {"idkl_heads": (8, 5, 4)}
+HEADS = ("prototypes", "proto_ssl", "arcface", "cosface", "adaface", "subcentre", "softmax")
+HEADS += ("subject_spectrum", "mixer_identity", "idkl_heads")
 REQUIRED: dict[str, dict[str, Any]] = {
     "crd": {"num_samples": 20},
     "wcord_global": {"num_samples": 20},
-    **{
-        name: {"classes": 5}
-        for name in ("prototypes", "proto_ssl", "arcface", "cosface", "adaface", "subcentre", "softmax")
-    },
+    **{name: {"classes": 5} for name in HEADS},
 }
 
 
 def example(name: str, *, shape: tuple[int, ...] | None = None) -> tuple[Any, Any, dict[str, Any]]:
     entry = losses.get(name)
-    size = shape or SHAPES[entry.inputs]
+    size = shape or OWN.get(name) or SHAPES[entry.inputs]
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(size, generator=generator), torch.randn(size, generator=generator)
     labels = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0]) if entry.labels == "match" else torch.tensor([0, 0, 1, 1] * 2)

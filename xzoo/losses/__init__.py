@@ -125,8 +125,14 @@ LOSSES = {
     "idkl_centre": _in("centres", "class"),
     "orthogonal": _in("peers"),
     "tgsa": _in("peers", takes=("own_student", "own_teacher")),
+    "structure_kl": _in("peers"),
     "csa": _in("peers", inputs="logits", takes=("own_student", "own_teacher")),
     "idkl_entropy": _in("peers", inputs="logits"),
+    # by heads that know the spectrum
+    "spectrum_head": _in("spectra", code="SpectrumHead", learns=True),
+    "subject_spectrum": _in("spectra", "subject", code="SubjectSpectrum", learns=True),
+    "mixer_identity": _in("spectra", "subject", code="MixerIdentity", learns=True),
+    "idkl_heads": _in("spectra", "subject", "any", code="IdklHeads", learns=True),
     # against identities
     "prototypes": _in("prototypes", "class", code="Prototypes", keeps=True),
     "proto_ssl": _in("prototypes", code="ProtoSsl", keeps=True),

@@ -47,21 +47,45 @@ def deen_cpm(student: Tensor, teacher: Tensor | None = None, *, labels: Tensor, 
 
     Args:
         student: ``[4 n, D]``: visible, infrared, expanded visible, expanded infrared; or,
-            with ``teacher``, ``[2 n, D]`` of the visible rows, original then expanded.
-        teacher: ``[2 n, D]`` of the infrared rows, original then expanded.
+            with ``teacher``, ``[2 n, D]`` of the visible rows, original then expanded. Or
+            ``[2 n, K, D]``, visible then infrared rows, the original feature and K - 1 expansions, over which
+            the loss is summed; with ``teacher`` ``[n, K, D]`` of the visible rows.
+        teacher: ``[2 n, D]`` of the infrared rows, original then expanded; or ``[n, K, D]``.
         labels: One subject a row of ``student``; each group in the same order.
         margin: Distance by which the wanted pairs should be nearer.
     """
+    if student.ndim == 3:
+        both = torch.cat([student, teacher]) if teacher is not None and teacher is not student else student
+        visible, infrared = _groups(both, 2)
+        _check_halves("deen_cpm", labels if len(labels) == len(both) else labels.repeat(2))
+        groups = [visible[:, 0], infrared[:, 0]]
+        grown = [[visible[:, k], infrared[:, k]] for k in range(1, both.shape[1])]
+        values = [_paired(groups + pair, labels[: len(visible)], margin) for pair in grown]
+        return torch.stack(values).sum()
     if teacher is None or teacher is student:
         groups = _groups(student, 4)
-        subjects = labels[: len(groups[0])]
     else:
         (v0, vk), (i0, ik) = _groups(student, 2), _groups(teacher, 2)
-        groups, subjects = [v0, i0, vk, ik], labels[: len(v0)]
-    means = [centres(rows, subjects)[0] for rows in groups]
+        groups = [v0, i0, vk, ik]
+    return _paired(groups, labels[: len(groups[0])], margin)
+
+
+def _paired(groups: list[Tensor], subjects: Tensor, margin: float) -> Tensor:
+    """Return the loss of one expansion, of visible, infrared, expanded visible and expanded infrared rows."""
+    v0, i0, vk, ik = (centres(rows, subjects)[0] for rows in groups)
     _, shares, same = centres(groups[0], subjects)
-    v0, i0, vk, ik = means
     return (_pair(v0, vk, i0, shares, same, margin) + _pair(i0, ik, v0, shares, same, margin)) / 2
+
+
+def _check_halves(name: str, labels: Tensor) -> None:
+    """Refuse a batch whose second half does not show the subjects of the first, in the same order."""
+    first, second = labels.chunk(2)
+    if not labels.is_meta and not torch.equal(first, second):
+        raise errors.OptionError(
+            f"{name} of {len(labels)} images",
+            why="Their second half does not show the subjects of the first in the same order, as two spectra would.",
+            do="batch: {sampler: balanced, targets: [ONE SPECTRUM]}",
+        )
 
 
 def _groups(rows: Tensor, count: int) -> list[Tensor]:
@@ -126,6 +150,7 @@ def idkl_centre(student: Tensor, teacher: Tensor, *, labels: Tensor) -> Tensor:
         teacher: Features ``U`` before purification, the same rows.
         labels: ``[2 n]``, the infrared half in the order of the visible one.
     """
+    _check_halves("idkl_centre", labels)
     subjects = labels[: len(labels) // 2]
     gaps, shares = [], student.new_zeros(())
     for rows in (student, teacher):

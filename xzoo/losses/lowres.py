@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from xzoo import errors
 from xzoo.losses.adapt import Adapted, Features, Learned, levels, match
+from xzoo.losses.metric import looks
 
 __all__ = ["Decoded", "Softmax", "fskd_cross", "hint_cosine", "selected", "selective"]
 
@@ -16,19 +17,21 @@ class Softmax(Learned):
     """Classify subjects by a plain linear layer: the cross entropy of ``W s + b``, or of ``W BN(s)``.
 
     The head of both steps of bridge distillation in this project (Ge et al., arXiv 2409.11786, whose own is not
-    public). ``loss(student, labels=classes)``, ``[B, D]``. Rows with label -1 are left out.
+    public). ``loss(student, labels=classes)``, ``[B, D]``, or ``[B, K, D]``: K features of each image, each classified
+    and normed among all of them. Rows with label -1 are left out.
 
     Args:
         classes: Identities of the training set.
         neck: Put a batch norm without offset in front, and leave ``b`` away: the neck of "Bag of Tricks" (arXiv
             1903.07071) that PASS and AGW classify behind; ``W`` starts at N(0, 0.001).
+        bias: Have ``b`` where there is no neck; without it ``W`` starts as behind a neck, which the network has.
         seed: Draws the layer.
 
     Raises:
         OptionError: ``classes`` is missing.
     """
 
-    def __init__(self, *, classes: int, neck: bool = False, seed: int = 0) -> None:
+    def __init__(self, *, classes: int, neck: bool = False, bias: bool = True, seed: int = 0) -> None:
         super().__init__(seed=seed)
         if classes < 1:
             raise errors.OptionError(
@@ -36,21 +39,23 @@ class Softmax(Learned):
                 why="It keeps a row for each identity of the training set.",
                 do="classes=<number of identities>",
             )
-        self.classes, self.neck = classes, neck
+        self.classes, self.neck, self.bias = classes, neck, bias and not neck
 
     def build(self, student: Features, teacher: Features | None) -> None:
         """Make the layer, and the norm in front of it."""
-        width = levels(student)[0].shape[1]
-        self.layer = nn.Linear(width, self.classes, bias=not self.neck)
+        width = levels(student)[0].shape[-1]
+        self.layer = nn.Linear(width, self.classes, bias=self.bias)
         self.norm: nn.Module = nn.Identity()
-        if self.neck:
+        if not self.bias:
             nn.init.normal_(self.layer.weight, std=0.001)
+        if self.neck:
             self.norm = nn.BatchNorm1d(width)
             self.norm.bias.requires_grad_(False)
 
     def forward(self, student: Tensor, teacher: Tensor | None = None, *, labels: Tensor) -> Tensor:
         """Return the loss of one batch."""
         self.prepare(student)
+        student, labels = looks(student, labels)
         values = F.cross_entropy(self.layer(self.norm(student)), labels.long(), ignore_index=-1, reduction="sum")
         return values / (labels >= 0).sum().clamp(min=1)
 

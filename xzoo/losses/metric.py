@@ -1,7 +1,8 @@
 """Metric losses over one batch: triplets and their weighted form.
 
 Given two tensors, the rows of both form the batch (two spectra, or a student
-and its teacher); the same tensor given twice counts once.
+and its teacher); the same tensor given twice counts once. ``[B, K, D]`` are K
+features of each image, which count as K images of its subject.
 """
 
 from __future__ import annotations
@@ -12,7 +13,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Mined", "adaptive_triplet", "distances", "mined", "together", "triplet", "triplet_wrt"]
+__all__ = ["Mined", "adaptive_triplet", "distances", "looks", "mined", "together", "triplet", "triplet_wrt"]
+
+
+def looks(rows: Tensor, *labels: Tensor) -> tuple[Tensor, ...]:
+    """Return K features of each image ``[B, K, D]`` as rows ``[B K, D]``, its labels K times; ``[B, D]`` as it is.
+
+    Args:
+        rows: ``[B, D]`` or ``[B, K, D]``.
+        labels: ``[B]`` each.
+    """
+    if rows.ndim < 3:
+        return rows, *labels
+    return rows.flatten(0, 1), *(each.repeat_interleave(rows.shape[1]) for each in labels)
 
 
 def together(
@@ -21,14 +34,16 @@ def together(
     """Return the rows of both sides as one batch, with their labels.
 
     Args:
-        student: ``[B, ...]``.
-        teacher: ``[M, ...]``, or nothing, or the same tensor.
+        student: ``[B, D]``, or ``[B, K, D]`` with K features of each image.
+        teacher: ``[M, D]`` or ``[M, K, D]``, or nothing, or the same tensor.
         labels: ``[B]``.
         target_labels: ``[M]``; the same as ``labels`` if not given.
     """
+    rows, subjects = looks(student, labels)
     if teacher is None or teacher is student:
-        return student, labels
-    return torch.cat([student, teacher]), torch.cat([labels, labels if target_labels is None else target_labels])
+        return rows, subjects
+    others, theirs = looks(teacher, labels if target_labels is None else target_labels)
+    return torch.cat([rows, others]), torch.cat([subjects, theirs])
 
 
 def distances(rows: Tensor, others: Tensor | None = None) -> Tensor:
@@ -168,10 +183,11 @@ def mined(rows: Tensor, subjects: Tensor, domains: Tensor) -> Mined:
     this project's addition: the paper's 92 and 88 % of cross-domain positives have none beside them.
 
     Args:
-        rows: ``[B, D]``.
+        rows: ``[B, D]`` or ``[B, K, D]``.
         subjects: ``[B]``.
         domains: ``[B]``, the spectral band of each row as a number.
     """
+    rows, subjects, domains = looks(rows, subjects, domains)
     apart = distances(rows)
     same, near = subjects[:, None] == subjects[None], domains[:, None] == domains[None]
     positive = same & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xzoo import errors
 from xzoo.losses.adapt import match
 from xzoo.losses.metric import distances
 
-__all__ = ["cmkic", "csa", "idkl_entropy", "orthogonal", "tgsa"]
+__all__ = ["cmkic", "csa", "idkl_entropy", "orthogonal", "structure_kl", "tgsa"]
 
 
-def orthogonal(student: Tensor, teacher: Tensor, *, form: Literal["dot", "cosine"] = "dot") -> Tensor:
+def orthogonal(student: Tensor, teacher: Tensor | None = None, *, form: Literal["dot", "cosine"] = "dot") -> Tensor:
     """Keep two features of an image from saying the same.
 
     ``dot``: ``sum_b <a_b, b_b> / (3 B)``, between the two expansions of DEEN (Zhang and
@@ -22,10 +23,22 @@ def orthogonal(student: Tensor, teacher: Tensor, *, form: Literal["dot", "cosine
     related features. Gradients reach both sides.
 
     Args:
-        student: ``[B, D]``.
+        student: ``[B, D]``; or, alone, ``[B, 3, D]``: an image's own feature, which is left out, and its two
+            expansions, which are ``a`` and ``b``.
         teacher: ``[B, D]``.
         form: Which of the two.
+
+    Raises:
+        OptionError: The shapes differ, or there is nothing to compare with.
     """
+    if teacher is None:
+        if student.ndim != 3 or student.shape[1] != 3:
+            raise errors.OptionError(
+                f"orthogonal got {list(student.shape)} alone.",
+                why="Alone it takes [B, 3, D]: a feature and its two expansions.",
+                do="give the other feature, too",
+            )
+        _, student, teacher = student.unbind(1)
     match("orthogonal", student, teacher)
     if form == "dot":
         return (student * teacher).sum() / (3 * len(student))
@@ -75,6 +88,20 @@ def tgsa(
         if own is not None:
             total = total + own_weight * _symmetric_kl(shared, _structure(own))
     return total
+
+
+def structure_kl(student: Tensor, teacher: Tensor) -> Tensor:
+    """Give two features of the same images the same structure of distances.
+
+    ``S(a, b)``, the symmetric KL divergence of row softmaxes of the distance matrices without diagonals: one term of
+    ``tgsa``, with which IDKL also ties what both spectra share to what each has for itself (Ren and Zhang, CVPR
+    2024). Gradients reach both sides.
+
+    Args:
+        student: ``[n, D]``.
+        teacher: ``[n, E]``, the same images.
+    """
+    return _symmetric_kl(_structure(student), _structure(teacher))
 
 
 def csa(
