@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xzoo.errors import EvaluationError
-from xzoo.evaluation import open_set
+from xzoo.evaluation import open_set, wilson
 
 
 def angles(*degrees: float) -> np.ndarray:
@@ -47,6 +47,11 @@ def test_ties_agree_with_the_slow_plain_version(seed: int) -> None:
     for fpir, rate in found.tpir.items():
         allowed = [t for t in [*np.unique(scores), 2] if np.mean(strangers >= t) <= fpir]
         assert rate == pytest.approx(max(np.mean(np.array(best) >= t) for t in allowed))
+
+
+def test_a_perfect_search_is_not_certain() -> None:
+    found = open_set(np.eye(8), np.eye(8)[:4], list("abcdefgh"), list("abcd"), fpirs=(0.5,))
+    assert found.tpir[0.5] == 1 and found.interval[0.5] == wilson(4, 4)
 
 
 def test_interval_surrounds_the_rate_and_is_the_same_each_time() -> None:

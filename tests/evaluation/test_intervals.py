@@ -7,7 +7,7 @@ import pytest
 
 from xzoo.errors import EvaluationError
 from xzoo.evaluation import retrieval, roc, verification, wilson
-from xzoo.evaluation.intervals import bootstrap_ratio, draws
+from xzoo.evaluation.intervals import bootstrap_ratio, drawn_interval, draws
 from xzoo.evaluation.roc import _narrowed
 
 
@@ -100,6 +100,20 @@ def test_intervals_of_a_verification_hold_the_truth_as_often_as_they_say() -> No
     low, high = np.moveaxis(np.array(ends, float), 2, 0)
     inside = ((low <= truth) & (truth <= high)).mean(0)
     assert ((inside >= 0.93) & (inside <= 0.97)).all(), inside
+
+
+def test_an_interval_reaches_to_the_figure_that_it_stands_beside() -> None:
+    assert drawn_interval(np.array([0.1, 0.2]), 0.3, 9) == (pytest.approx(0.1025), 0.3)
+    assert drawn_interval(np.array([0.4, 0.5]), 0.3, 9) == (0.3, pytest.approx(0.4975))
+    assert drawn_interval(np.ones(5), 1.0, 9) == wilson(9, 9)
+    rng = np.random.default_rng(5)
+    for _ in range(40):  # few images, many ties: thresholds on single scores
+        x, who = people(rng, 8, 3, width=3)
+        found = verification(x, x, who, who, (0.1, 0.02), same=True)
+        for name, figure in (("auc", found.auc), ("eer", found.eer), *found.tar.items()):
+            if figure is not None:
+                low, high = found.interval[name]  # type: ignore[misc]
+                assert low <= figure <= high, (name, low, figure, high)
 
 
 def test_chance_within_a_pair_of_subjects_is_counted_once() -> None:

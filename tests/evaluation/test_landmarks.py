@@ -80,6 +80,12 @@ def test_images_of_one_subject_are_drawn_together() -> None:
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
 
 
+def test_one_subject_leaves_the_error_without_an_interval_but_not_the_rates() -> None:
+    off = np.repeat(SQUARE, 4, 0) + [3.0, 0]
+    found = landmark_errors(off, np.repeat(SQUARE, 4, 0), "eye_centres", subject=["a"] * 4)
+    assert found.interval == {"failure_rate": (0.0, 1.0), "auc": (0.0, 1.0)}
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html.parser
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,9 @@ import yaml
 from PIL import Image
 
 from xzoo.cli import main
-from xzoo.data.manifest import Manifest
+from xzoo.data.manifest import Manifest, Row
 from xzoo.errors import EvaluationError, MissingFile
-from xzoo.evaluation import Pixels, Report, evaluate
+from xzoo.evaluation import Pixels, Report, evaluate, run_protocol
 from xzoo.evaluation.report_details import BINS, Cell, Details, Picture, collect, domain_matrix
 from xzoo.evaluation.report_page import FILES
 from xzoo.evaluation.report_svg import Line, chart, heatmap, linear, logarithmic, probit
@@ -360,8 +361,6 @@ def scface(folder: Path) -> Path:
 
 
 def test_a_protocol_is_written_with_its_definition_and_first_repetition(tmp_path: Path) -> None:
-    from xzoo.evaluation import run_protocol
-
     result = run_protocol("scface.far.eval", "pixels", scface(tmp_path), details=True)
     assert result == dataclasses.replace(result, details=None)
     page = result.write(tmp_path / "out").read_text()
@@ -421,6 +420,44 @@ def test_misses_leave_out_what_the_search_leaves_out() -> None:
     (miss,) = found.misses
     assert (miss.rank, miss.mate_score, miss.first.path) == (2, 0, "b1")
     assert sum(found.genuine) == 2  # verification counts the comparison all the same
+
+
+def test_an_open_set_is_drawn_and_thresholds_are_marked(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    who = np.repeat(np.arange(40), 4)
+    rows = []
+    for place, subject in enumerate(who.tolist()):
+        Image.new("L", (4, 4), place).save(tmp_path / f"{place}.png")
+        role = "gallery" if place % 4 == 0 and subject < 20 else "probe"
+        rows.append(Row(f"{place}.png", f"s{subject}", "VIS", role=role, index=place))
+    vectors = rng.normal(size=(40, 8))[who] + 0.7 * rng.normal(size=(160, 8))
+    (tmp_path / "plan.yaml").write_text(
+        "protocol: mine\ntitle: t\nsource: ours\ngallery: {where: {role: gallery}}\nprobe: {where: {role: probe}}\n"
+        "figures: [tpir1@0.1, tar@1e-2]\n"
+    )
+    found = run_protocol(tmp_path / "plan.yaml", vectors, Manifest(tuple(rows), tmp_path), details=True)
+    assert found.details is not None
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    known = np.array([row.role == "gallery" for row in rows])
+    scores, same = unit[~known] @ unit[known].T, who[~known][:, None] == who[known][None]
+    best, mated = scores.max(1), same.any(1)
+    mate = np.where(np.where(same, scores, -2).max(1) == best, best, -2)[mated]
+    plain = [(np.mean(best[~mated] >= t - 1e-9), np.mean(mate < t - 1e-9)) for t in np.sort(best[~mated])[::-1]]
+    np.testing.assert_allclose(found.details.open_set, plain, atol=1e-12)
+    page = found.write(tmp_path / "out").read_text()
+    assert "60 mated probes (rank 1), 80 others" in page and page.count("<svg ") == 5
+    assert "TPIR at FPIR is 1 - FNIR" in page and ">FAR 1e-2</text>" in page
+    assert "of 60 mated probes" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_legend_leaves_thresholds_free(written: Path) -> None:
+    page = (written / "report.html").read_text()
+    scores = page[page.index("<title>Scores</title>") :]
+    scores = scores[: scores.index("</svg>")]
+    box = ElementTree.fromstring(re.search(r'<rect x="[^"]+" y="[^"]+" [^>]*fill-opacity="0.9"/>', scores)[0])  # type: ignore[index]
+    left, right = float(box.get("x", 0)), float(box.get("x", 0)) + float(box.get("width", 0))
+    marks = [float(x) for x in re.findall(r'<line x1="([\d.]+)" y1="34" [^>]*stroke-dasharray="4 3"/>', scores)]
+    assert marks and not any(left <= x <= right for x in marks)
 
 
 def test_the_command_writes_the_report_of_a_protocol(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

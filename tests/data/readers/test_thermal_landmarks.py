@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import xzoo
 from xzoo.data import readers
 from xzoo.data.images import read_image
 from xzoo.data.manifest import Manifest
@@ -23,6 +24,7 @@ from xzoo.data.people.layouts.core import Piece, _resized
 from xzoo.data.people.layouts.marks import _moved, iron
 from xzoo.data.readers.thermal_landmarks import padded_box
 from xzoo.errors import DataError, EvaluationError, OptionError
+from xzoo.evaluation import Pixels
 from xzoo.evaluation.protocols import run_protocol
 from xzoo.evaluation.protocols.schema import check
 
@@ -322,9 +324,23 @@ def test_a_protocol_of_landmarks_is_written_as_a_page(sf_tl54: Path, tmp_path: P
     assert page.count("<svg ") == 1 and "CED" in page and "162 points" in page
 
 
+def test_a_landmark_network_is_shown_each_image_with_its_box(sf_tl54: Path, tmp_path: Path) -> None:
+    network = xzoo.create("landmarker", points=68, input_size=64).eval()
+    manifest = readers.read("sf_tl54", sf_tl54)
+    found = run_protocol("sf_tl54", network, manifest, batch_size=2, details=True)
+    points = np.full((len(manifest), 54, 2), np.nan)
+    for place, row in enumerate(manifest.rows):
+        if row.split == "test" and row.spectrum == "LWIR":
+            one = network.landmarks(manifest.root / row.path, boxes=[row.box], points=54)[0]
+            points[place] = one.double().numpy()
+    given = run_protocol("sf_tl54", points, manifest)
+    assert found.mean == pytest.approx(given.mean, abs=1e-5) and found.model == "landmarker"
+    assert "landmarker" in found.write(tmp_path).read_text()
+
+
 def test_points_that_do_not_fit_are_refused(sf_tl54: Path) -> None:
     manifest = readers.read("sf_tl54", sf_tl54)
-    for wrong in (np.zeros((12, 5, 2)), np.zeros((12, 54)), "hybrid_fr_t2v"):
+    for wrong in (np.zeros((12, 5, 2)), np.zeros((12, 54)), "pixels", Pixels(8)):
         with pytest.raises(EvaluationError, match=r"\[12, 54, 2\]"):
             run_protocol("sf_tl54", wrong, manifest)
     with pytest.raises(EvaluationError, match="not finite"):

@@ -77,7 +77,7 @@ def run_landmarks(
             points=how.points,
             batch_size=batch_size,
         )
-        measured = told.points.double().numpy()
+        measured = told.double().numpy()
     else:
         measured = predicted[places].astype(float)
     found = _measured(how, measured, truth, box, [row.subject for row in rows])
