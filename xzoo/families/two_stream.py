@@ -20,7 +20,7 @@ from xzoo.families.base import Embedder
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Banded", "Bands", "GeM", "Stem", "Tap", "grouped", "neck", "residual_layers", "routed"]
+__all__ = ["WIDTHS", "Banded", "Bands", "GeM", "Stem", "Tap", "grouped", "heard", "neck", "residual_layers", "routed"]
 
 UNITS = (3, 4, 6, 3)
 WIDTHS = {"layer1": 256, "layer2": 512, "layer3": 1024, "layer4": 2048}
@@ -64,6 +64,11 @@ class GeM(nn.Module):
 
 class Tap(nn.Identity):
     """A place in a network that losses can name; what goes through stays as it is."""
+
+
+def heard(*modules: nn.Module) -> bool:
+    """Return whether somebody listens to what a module gives out, so that it has to run: parts for training alone."""
+    return any(module._forward_hooks for module in modules)
 
 
 def neck(width: int) -> nn.BatchNorm1d:
