@@ -346,6 +346,72 @@ def test_checkpointing_changes_no_gradient():
     torch.testing.assert_close(*gradients)
 
 
+def kept_bytes(model, images):
+    """Return what the forward pass keeps for the backward one, and the gradients that come of it."""
+    sizes = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = model(images).square().sum()
+    loss.backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return sum(size for place, size in sizes.items() if place not in own), found
+
+
+def test_adapters_train_with_checkpoints_in_evaluation_mode_by_the_same_gradients_and_less_memory():
+    torch.manual_seed(0)
+    model = small().eval()  # the mode in which adapters train
+    adapters.add(model, "lora", rank=4)
+    images = pictures(4, 64, 32)
+    whole, plain = kept_bytes(model, images)
+    model.set_grad_checkpointing()
+    less, again = kept_bytes(model, images)
+    assert less < 0.2 * whole
+    assert plain.keys() == again.keys() and all(".lora_" in name for name in plain)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient)
+
+
+def test_finetuning_with_checkpoints_ends_in_the_same_adapter(tmp_path):
+    from xzoo import recipes
+    from xzoo.data import people
+
+    data = people.write(
+        tmp_path / "set",
+        subjects=4,
+        samples=2,
+        spectra=("VIS", "LWIR"),
+        kind="body",
+        body_size=(64, 32),
+        progress=False,
+    )
+    changes = {"batch.targets": ["LWIR"], "batch.size": 8, "steps": 2, "optimiser.warmup": 0}
+    plan = recipes.load("body_md").with_({f"stages.adapt.{key}": value for key, value in changes.items()})
+    states = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        run = xzoo.finetune(
+            small(),
+            data,
+            recipe=plan,
+            output=tmp_path / f"run-{checkpointing}",
+            evaluate=False,
+            checkpointing=checkpointing,
+        )
+        states.append(run.model.state_dict())
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, msg=name)
+    with pytest.raises(errors.OptionError, match="keeps all activations"):
+        xzoo.finetune(xzoo.create("edgeface_xxs"), data, output=tmp_path / "no", checkpointing=True)
+    assert not (tmp_path / "no").exists()
+
+
 def test_lora_adapts_exactly_24_layers_of_the_base_and_no_convolution():
     import re
 
@@ -353,6 +419,8 @@ def test_lora_adapts_exactly_24_layers_of_the_base_and_no_convolution():
         network = build(Options("base"))
     chosen = [name for name, _ in network.named_modules() if re.fullmatch(network.lora_targets, name)]
     assert len(chosen) == 24
+    sides = [layer.in_features + layer.out_features for layer in map(network.get_submodule, chosen)]
+    assert 8 * sum(sides) == 442_368  # of rank 8
     assert chosen[:2] == ["backbone.blocks.0.attn.qkv", "backbone.blocks.0.attn.proj"]
     assert not any("patch_embed" in name for name in chosen)
 

@@ -22,6 +22,7 @@ from xzoo.cli.shared import as_json, batch, data, device, emit, licences, pretra
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
 @click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile.")
 @click.option("--tensorboard", is_flag=True, help="Write the metrics as curves for TensorBoard, too.")
+@click.option("--checkpointing", is_flag=True, help="Less memory, more time: compute activations twice (part_vit).")
 @device
 @licences
 @as_json
@@ -40,6 +41,7 @@ def command(
     resume: bool,
     compiled: bool,
     tensorboard: bool,
+    checkpointing: bool,
     device: str | None,
     allow_licences: tuple[str, ...],
     as_json: bool,
@@ -62,6 +64,7 @@ def command(
         pretrained=weights(pretrained),
         compile=compiled,
         tensorboard=tensorboard,
+        checkpointing=checkpointing,
         device=device,
         allow_licences=allow_licences or None,
     )

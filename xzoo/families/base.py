@@ -83,6 +83,22 @@ class Embedder(nn.Module):
         """Return the names of the parameters in each trainable group."""
         raise NotImplementedError
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Save memory in training: compute activations again in the backward pass instead of keeping them.
+
+        Nothing that is learnt changes by it; a step takes about a third longer.
+
+        Raises:
+            OptionError: The family keeps its activations.
+        """
+        if enable:
+            raise errors.OptionError(
+                f"checkpointing of {type(self).__name__}",
+                why="Its family keeps all activations.",
+                exists="families that can do without: part_vit",
+                do="a smaller batch",
+            )
+
     @property
     def weights_sha256(self) -> str:
         """SHA-256 of the file the base weights came from, or of the tensors themselves.

@@ -40,6 +40,7 @@ def finetune(
     resume: bool = False,
     pretrained: bool | str | Path | None = None,
     evaluate: bool = True,
+    checkpointing: bool = False,
     compile: bool = False,
     tensorboard: bool = False,
     device: str | torch.device | None = None,
@@ -67,6 +68,8 @@ def finetune(
         resume: Go on in ``output`` where an interrupted run stopped.
         pretrained: As for ``xzoo.create``, where ``model`` is a name.
         evaluate: Take figures before and after.
+        checkpointing: Compute activations again in the backward pass instead of keeping them: less memory, more
+            time, the same outcome. For families that can (``part_vit``).
         compile: Run the network through ``torch.compile`` while it trains.
         tensorboard: Write the metrics as curves, too, into the folder ``tensorboard`` of the run.
         device: As for ``xzoo.create``, where ``model`` is a name or a run folder.
@@ -94,6 +97,8 @@ def finetune(
     plan = processes.launched(plan)
     world, place = processes.here()
     student = _student(model, pretrained, device, allow_licences)
+    if checkpointing:
+        student.set_grad_checkpointing()
     if place is not None and device is None:
         student.to(place)
     if recipe is None and list(student.groups()) == ["all"]:

@@ -96,9 +96,14 @@ class PartViT(Embedder):
         x: Tensor = net._pos_embed(net.patch_embed(images))
         if self.side is not None:
             x = x + self.options.side_weight * self.side[self._indices(spectrum, len(images))]
-        blocks = checkpoint_seq(net.blocks, x) if net.grad_checkpointing and self.training else net.blocks(x)
+        again = net.grad_checkpointing and torch.is_grad_enabled()  # in whichever mode: adapters train in eval mode
+        blocks = checkpoint_seq(net.blocks, x) if again else net.blocks(x)
         out: Tensor = net.norm(blocks)
         return out
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep a block's input alone in training, and compute the block again in the backward pass."""
+        self.backbone.set_grad_checkpointing(enable)
 
     def trunk(self, images: Tensor, spectrum: str | Sequence[str | None] | None = None) -> Tensor:
         """Return the four tokens side by side, ``[B, 4 D]``."""

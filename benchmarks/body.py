@@ -1,0 +1,205 @@
+"""What a training step of the body network costs: beside one written by hand, and in memory.
+
+Time: a step of ``part_vit_base`` with LoRA by the engine (recipe ``body_md``) and by a loop of torch and peft alone:
+the same layers, rank, images, batches, flips, losses and optimiser, on copies of one network. Steps are taken in turns;
+medians are compared. CPU time is judged, since other programs do not count in it; wall time is printed too.
+
+Memory: the peak of a process that takes two steps, less what it held before it built the network: full fine-tuning and
+LoRA, each with and without checkpoints, with the same images in a batch. Every one is a process of its own.
+
+    OMP_NUM_THREADS=2 python benchmarks/body.py [time] [memory] [--turns 8] [--batch 8] [--size 128x64]
+
+Exits with 1 where the engine takes more than 1.03 of the loop's time, or LoRA with checkpoints more than 0.6 of the
+memory of full fine-tuning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import xzoo
+from xzoo import adapters, recipes
+from xzoo.data.augment import Augment, generator
+from xzoo.data.manifest import Manifest
+from xzoo.data.samplers import DomainSampler
+from xzoo.families.base import Embedder
+from xzoo.training import engine
+
+TIME, MEMORY = 1.03, 0.6
+SUBJECTS = 16
+BANDS = ("VIS", "LWIR")
+
+
+def pictures(folder: Path, size: tuple[int, int]) -> Manifest:
+    """Write noise, twice of each person in each band: what is in an image does not change what a step costs."""
+    random = np.random.default_rng(0)
+    for subject in range(SUBJECTS):
+        for spectrum in BANDS:
+            target = folder / f"s{subject:03d}" / spectrum
+            target.mkdir(parents=True)
+            for sample in range(2):
+                noise = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+                Image.fromarray(noise).save(target / f"{sample}.png")
+    return Manifest.read(folder)
+
+
+def network(size: tuple[int, int], *, checkpointing: bool = False) -> Embedder:
+    torch.manual_seed(0)
+    return xzoo.create("part_vit_base", input_size=size, checkpointing=checkpointing)
+
+
+def stage(batch: int) -> recipes.schema.Stage:
+    changes = {"batch.targets": ["LWIR"], "batch.size": batch, "steps": 10**9, "optimiser.schedule": "constant"}
+    plan = recipes.load("body_md").with_({f"stages.adapt.{key}": value for key, value in changes.items()})
+    return plan.stages[0]
+
+
+def plain_loop(base: Embedder, images: Tensor, sampler: DomainSampler) -> Iterator[None]:
+    """Train a LoRA as one would without xzoo: torch, peft, and nothing in between."""
+    augment, mean = Augment(flip=0.5), 127.5
+    base.requires_grad_(False).eval()
+    config = LoraConfig(r=8, lora_alpha=16, target_modules=base.lora_targets)
+    model = inject_adapter_in_model(config, base)
+    neck = nn.BatchNorm1d(1536)
+    neck.bias.requires_grad_(False)
+    classifier = nn.Linear(1536, SUBJECTS, bias=False)
+    nn.init.normal_(classifier.weight, std=0.001)
+    trained = [p for part in (model, neck, classifier) for p in part.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(trained, lr=4e-3, momentum=0.9, weight_decay=1e-4, fused=True)
+    step = 0
+    while True:
+        rows = sampler.batch(step)
+        labels = torch.from_numpy(rows.source_subject)
+        raw = augment(images[torch.from_numpy(rows.source)], generator(0, step))
+        features = model(raw.float().div_(mean).sub_(1))
+        same = labels[:, None] == labels[None]
+        apart = torch.cdist(features, features)
+        far = apart.masked_fill(~same, -torch.inf).amax(1)
+        near = apart.masked_fill(same, torch.inf).amin(1)
+        loss = F.cross_entropy(classifier(neck(features)), labels) + F.relu(far - near).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        loss.item()
+        step += 1
+        yield
+
+
+def engine_loop(base: Embedder, manifest: Manifest, batch: int, *, lora: bool = True) -> Iterator[None]:
+    """Train the same by the engine."""
+    images = engine.Images(manifest, base)
+    if lora:
+        adapters.add(base, "lora", rank=8, alpha=16)
+    else:
+        base.requires_grad_(True)
+    for _ in engine.run(engine.begin(stage(batch), base, images, source="VIS", seed=0)):
+        yield
+
+
+def timed(turns: int, batch: int, size: tuple[int, int], folder: Path) -> int:
+    """Compare medians of steps that are taken in turns, so that both sides meet the same moments of a busy machine."""
+    manifest, model = pictures(folder, size), network(size)
+    images = engine.Images(manifest, model)[torch.arange(len(manifest))]
+    sampler = DomainSampler(manifest, BANDS, subjects=batch // 4, images=2)
+    sides = {
+        "by hand": plain_loop(copy.deepcopy(model), images, sampler),
+        "engine": engine_loop(copy.deepcopy(model), manifest, batch),
+    }
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for loop in sides.values():
+        next(loop)
+    for turn in range(turns):
+        for name in sorted(sides, reverse=bool(turn % 2)):
+            began = time.process_time(), time.perf_counter()
+            next(sides[name])
+            spent[name].append((time.process_time() - began[0], time.perf_counter() - began[1]))
+    ratios = []
+    for place, kind in enumerate(("CPU", "wall")):
+        medians = {name: statistics.median(times[place] for times in values) for name, values in spent.items()}
+        ratios.append(medians["engine"] / medians["by hand"])
+        for name, value in medians.items():
+            print(f"{kind:5} {name:8} {1e3 * value:8.1f} ms a step (median of {turns})")
+        print(f"{kind:5} ratio    {ratios[-1]:8.4f}")
+    print(f"part_vit_base, {batch} images of {size[0]}x{size[1]}; budget of the CPU ratio: {TIME}")
+    return int(ratios[0] > TIME)
+
+
+def child(kind: str, checkpointing: bool, batch: int, size: tuple[int, int], folder: Path) -> None:
+    """Take two steps and print the peak of this process in bytes, less what it held before."""
+    manifest = Manifest.read(folder)
+    _warm()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    steps = engine_loop(network(size, checkpointing=checkpointing), manifest, batch, lora=kind == "lora")
+    next(steps), next(steps)
+    print(json.dumps(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)))
+
+
+def _warm() -> None:
+    """Load what is imported with the first adapter and the first step."""
+    small = xzoo.create("part_vit_tiny", input_size=(32, 16), depth=1)
+    adapters.add(small, "lora", rank=1)
+    small(torch.zeros(1, 3, 32, 16)).sum().backward()
+
+
+def remembered(batch: int, size: tuple[int, int], folder: Path) -> int:
+    """Compare peaks of processes that train in one way each."""
+    pictures(folder, size)
+    peaks = {}
+    for kind in ("full", "lora"):
+        for checkpointing in (False, True):
+            call = [sys.executable, __file__, "--child", kind, "--batch", str(batch), "--size", f"{size[0]}x{size[1]}"]
+            call += ["--folder", str(folder), *(["--checkpointing"] if checkpointing else [])]
+            done = subprocess.run(call, check=True, capture_output=True, text=True, env=dict(os.environ))
+            peaks[kind, checkpointing] = int(done.stdout.splitlines()[-1])
+    whole = peaks["full", False]
+    for (kind, checkpointing), peak in peaks.items():
+        how = "with checkpoints" if checkpointing else ""
+        print(f"peak  {kind:5} {how:17} {peak / 2**20:8.0f} MiB {peak / whole:8.3f}")
+    print(f"part_vit_base, {batch} images of {size[0]}x{size[1]}, SGD with momentum; budget of LoRA: {MEMORY}")
+    return int(peaks["lora", True] > MEMORY * whole)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=["time", "memory", []], default=["time", "memory"])
+    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=8, help="a multiple of 4: people, two bands, two images")
+    parser.add_argument("--size", default="128x64")
+    parser.add_argument("--child", choices=["full", "lora"], help=argparse.SUPPRESS)
+    parser.add_argument("--checkpointing", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    height, width = (int(side) for side in chosen.size.split("x"))
+    size = height, width
+    if chosen.child:
+        child(chosen.child, chosen.checkpointing, chosen.batch, size, chosen.folder)
+        return 0
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        if "time" in chosen.parts:
+            failed |= timed(chosen.turns, chosen.batch, size, Path(folder) / "time")
+        if "memory" in chosen.parts:
+            failed |= remembered(chosen.batch, size, Path(folder) / "memory")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
