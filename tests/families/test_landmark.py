@@ -157,6 +157,83 @@ def test_a_box_is_enlarged_by_a_quarter_and_may_leave_the_picture():
     assert not crop[:12].any() and not crop[:, :18].any()
 
 
+class Corners(LandmarkNet):
+    """Tells 54 points on the edge of the part of each crop that is bright, and remembers the crops."""
+
+    def __init__(self, size=64):
+        super().__init__(Spot(), Spot(), 54, size)
+        self.register_parameter("one", nn.Parameter(torch.ones(())))
+        self.preprocess = Preprocess(size=(3, size, size), interpolation="bilinear")
+        self.crops = []
+
+    def forward(self, images):
+        self.crops.append(images)
+        told = []
+        for image in images[:, 0]:
+            bright = (image > 0).nonzero().float()
+            low, high = (bright.amin(0) / 64).flip(0), ((bright.amax(0) + 1) / 64).flip(0)
+            told.append(torch.stack([low, high]).repeat(27, 1))
+        return torch.cat([torch.stack(told), torch.full((len(images), 54, 1), 0.1).log()], 2)
+
+
+def test_a_second_look_is_at_what_the_first_enclosed():
+    picture = np.zeros((200, 160, 3), np.uint8)
+    picture[100:150, 20:60] = 255
+    model = Corners()
+    first, second = model.landmarks(picture), model.landmarks(picture, passes=2)
+    for told, off in ((first, 3.2), (second, 1.1)):  # a pixel of each crop: 200 / 64 and 62 / 64
+        assert torch.allclose(told[0, :2], torch.tensor([[19.5, 99.5], [59.5, 149.5]]), atol=off)
+    share = (model.crops[-1] > 0).float().mean().item()
+    assert share == pytest.approx(40 * 50 / (50 * 1.25) ** 2, abs=0.07)
+
+
+def test_the_mirror_image_is_looked_at_and_told_as_if_it_were_not_mirrored():
+    class Leaning(Corners):
+        """Sees every point a tenth of the crop further to the left than it is."""
+
+        def forward(self, images):
+            return super().forward(images) - torch.tensor([0.1, 0.0, 0.0])
+
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[10:30, 40:50] = 255
+    straight, leaning = Corners(), Leaning()
+    assert torch.allclose(leaning.landmarks(picture)[0, :, 0], straight.landmarks(picture)[0, :, 0] - 6.4, atol=1e-4)
+    ends = {round(x, 3) for x in leaning.landmarks(picture, mirrored=True)[0, :, 0].tolist()}
+    assert ends <= {39.5, 44.5, 49.5}  # no lean is left; which end is which is not the same in the mirror
+
+
+def test_what_cannot_be_looked_at_again_is_refused():
+    model = spotter()
+    with pytest.raises(errors.OptionError, match="passes=2 of a network of 1 points"):
+        model.landmarks(spot(64, 64, 9, 9), passes=2)
+    with pytest.raises(errors.OptionError, match="passes=0"):
+        model.landmarks(spot(64, 64, 9, 9), passes=0)
+    with pytest.raises(errors.OptionError, match="mirror image of 1 landmarks"):
+        model.landmarks(spot(64, 64, 9, 9), mirrored=True)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "lcnet_050", "mobilenetv2_050"])
+def test_a_stride_of_16_has_a_map_twice_as_fine_and_heat_as_fine_as_before(backbone):
+    coarse, fine = empty(backbone=backbone).eval(), empty(backbone=backbone, stride=16).eval()
+    picture = torch.empty(1, 3, 64, 64, device="meta")
+    assert (coarse.trunk(picture).shape[2:], fine.trunk(picture).shape[2:]) == ((2, 2), (4, 4))
+    heat = [net.head.maps(net.head.enlarge(net.trunk(picture))).shape[2:] for net in (coarse, fine)]
+    assert heat == [(14, 14), (10, 10)]  # cells of eight pixels; three and one beyond each edge
+    assert parameters(coarse.backbone) == parameters(fine.backbone)
+
+
+def test_a_hot_cell_of_a_map_enlarged_twice_is_where_it_is():
+    maps = torch.full((1, 1, 16, 16), -1e4)
+    maps[0, 0, 1, 14] = 0.0  # the first and last of seven cells, each halved; one is beyond each edge
+    assert torch.allclose(soft_argmax(maps, (7, 7), 2)[0, 0, :2], torch.tensor([13.5 / 14, 0.5 / 14]))
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "hrnet_w18", "edgenext_xx_small"])
+def test_a_stride_of_16_is_refused_where_the_layers_are_not_known(backbone):
+    with pytest.raises(errors.OptionError, match="MobileNets and LCNets"):
+        empty(backbone=backbone, stride=16)
+
+
 def test_wrong_calls_say_what_is_wrong():
     model, picture = spotter(), spot(64, 64, 9, 9)
     with pytest.raises(errors.OptionError, match="2 boxes for 1 images"):

@@ -14,10 +14,12 @@ from xzoo.errors import OptionError
 
 @click.command()
 @click.argument("image", type=click.Path())
-@click.option("--model", "name", required=True, help="A landmark network.")
+@click.option("--model", "name", default="thermal_fld_lite", show_default=True, help="A landmark network.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Draw the points into this PNG.")
 @click.option("--points", type=click.Choice(["5", "54", "68", "70"]), help="Convention; the network's own if left out.")
 @click.option("--box", nargs=4, type=int, metavar="X Y W H", help="A detector's box; the whole picture if left out.")
+@click.option("--passes", type=click.IntRange(min=1), default=1, help="Looks; each after the first crops anew.")
+@click.option("--mirrored", is_flag=True, help="Tell the mean of the crop's points and its mirror image's.")
 @pretrained
 @device
 @licences
@@ -28,6 +30,8 @@ def command(
     out: str | None,
     points: str | None,
     box: tuple[int, int, int, int] | None,
+    passes: int,
+    mirrored: bool,
     pretrained: str | None,
     device: str | None,
     allow_licences: tuple[str, ...],
@@ -46,7 +50,13 @@ def command(
         raise OptionError(
             f"landmarks by {name!r}", why="It is no landmark network.", do="xzoo ls --task face-landmarks"
         )
-    found = network.find(image, boxes=[box] if box else None, points=int(points) if points else None)
+    found = network.find(
+        image,
+        boxes=[box] if box else None,
+        points=int(points) if points else None,
+        passes=passes,
+        mirrored=mirrored,
+    )
     if out is not None:
         _draw(image, found.points[0].tolist(), Path(out))
     told = [[round(x, 2), round(y, 2)] for x, y in found.points[0].tolist()]
