@@ -591,7 +591,7 @@ LEARNED_ELSEWHERE = {
 }
 
 
-LANDMARKS = {"wing", "smooth_l1", "gnll", "anisotropic", "heatmap"}
+LANDMARKS = {"wing", "smooth_l1", "gnll", "anisotropic", "heatmap", "dikd"}
 FEW_PIXELS = {"softmax", "decoded", "hint_cosine", "fskd_cross", "selective"}
 """Held to plain versions in ``test_landmark_losses.py`` and ``test_lowres_losses.py``."""
 

@@ -72,7 +72,7 @@ def networks() -> tuple[Embedder, Embedder]:
     return xzoo.create("rich"), xzoo.create("richer")
 
 
-@pytest.mark.parametrize("name", sorted(losses.LOSSES))
+@pytest.mark.parametrize("name", sorted(set(losses.LOSSES) - {"dikd"}))  # needs landmarks: test_landmarks.py
 def test_a_recipe_of_this_loss_fits_trains_and_can_be_stopped(
     name: str, networks: tuple[Embedder, Embedder], manifest: Manifest, tmp_path: Path
 ) -> None:

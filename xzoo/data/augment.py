@@ -17,12 +17,17 @@ from torch.nn import functional as F
 from xzoo.errors import ImageError, OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 __all__ = ["DRAWN", "Augment", "generator"]
 
 DRAWN = 7
 """Random numbers that decide how one image is changed."""
+
+PLACE = 4
+"""The first of them decide where things lie: flip and crop. The others decide how light they are."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,35 @@ class Augment:
         pixels = pixels.clone() if self.crop == (1.0, 1.0) else self._cut(pixels, drawn[1:4])
         pixels[flipped] = pixels[flipped].flip(3)
         return pixels
+
+    def moved(self, points: Tensor, drawn: Tensor, mirror: Sequence[int] | None = None) -> Tensor:
+        """Return where points of pictures lie after ``apply`` with the same ``drawn``.
+
+        Args:
+            points: ``[B, L, 2]``, x and y in shares of the picture's width and height (0 and 1 are its edges).
+            drawn: ``[DRAWN, B]``, as for ``apply``.
+            mirror: Which point each becomes in the mirror image; none where nothing is flipped.
+
+        Raises:
+            OptionError: Pictures may be flipped, and ``mirror`` is not known.
+        """
+        if self.flip and mirror is None:
+            raise OptionError(
+                f"mirror images of {points.shape[1]} landmarks",
+                why="Which point becomes which is not known.",
+                exists="5, 54, 68 and 70 points",
+                do="views: {flip: 0.0}",
+            )
+        drawn = drawn.to(points.device)
+        if self.crop != (1.0, 1.0):
+            low, high = self.crop
+            side = (low + (high - low) * drawn[1]).sqrt()
+            middle = (2 * drawn[2:4] - 1) * (1 - side)
+            points = ((2 * points - 1 - middle.T[:, None]) / side[:, None, None] + 1) / 2
+        if self.flip and mirror is not None:
+            turned = points[:, list(mirror)] * points.new_tensor([-1.0, 1.0]) + points.new_tensor([1.0, 0.0])
+            points = torch.where((drawn[0] < self.flip)[:, None, None], turned, points)
+        return points
 
     def _relight(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         """Send every grey value through a table of 256 entries, one table per image."""

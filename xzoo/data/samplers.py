@@ -171,9 +171,12 @@ class PairSampler(_Sampler):
         batch: Pairs in a step.
         positive: Probability that a pair shows one subject.
         seed: Whole number; with the step it decides everything.
+        registered: The partner is the one picture that shows the same view: of each subject the n-th
+            target belongs to the n-th source, in the order of the manifest.
 
     Raises:
-        DataError: If no subject has both sides, or negatives need a second one.
+        DataError: If no subject has both sides, negatives need a second one, or registered
+            pictures do not pair off.
         OptionError: If an argument cannot be meant.
     """
 
@@ -186,13 +189,18 @@ class PairSampler(_Sampler):
         batch: int,
         positive: float = 0.5,
         seed: int = 0,
+        registered: bool = False,
     ) -> None:
         """Group the rows and start at step 0."""
         self.size = _whole(batch, "batch", 1)
         if not isinstance(positive, int | float) or not 0 <= positive <= 1:
             raise OptionError(f"positive={positive!r}", why="a probability is a number in 0..1")
         self.positive = float(positive)
-        super().__init__(manifest, source, targets, seed, pooled=True, settings=(batch, self.positive))
+        settings = (batch, self.positive, *((1.0,) if registered else ()))
+        super().__init__(manifest, source, targets, seed, pooled=True, settings=settings)
+        self._partner = self._pair_off(manifest) if registered else None
+        if registered and self.positive < 1:
+            raise OptionError(f"registered pairs with positive={positive!r}", do="positive=1.0")
         if self.positive < 1 and len(self.subjects) < 2:
             raise DataError("negative pairs need two subjects with both spectra, there is one", do="positive=1.0")
         rows = self._sides[0].rows
@@ -211,6 +219,8 @@ class PairSampler(_Sampler):
         subject = self._label[source]
         random = self._random(1, step)
         same = random.random(self.size) < self.positive
+        if self._partner is not None:
+            return Batch(source, self._partner[source], subject, subject, same)
         partner = subject.copy()
         if not same.all():
             # Uniform over the other subjects: skip one's own place.
@@ -218,6 +228,22 @@ class PairSampler(_Sampler):
             other += other >= self._place[subject]
             partner = np.where(same, subject, self.subjects[other])
         return Batch(source, self._sides[1].pick(partner, random), subject, partner, same)
+
+    def _pair_off(self, manifest: Manifest) -> Indices:
+        """Return, by place of a source row, the place of its target."""
+        first, second = self._sides
+        uneven = [manifest.subjects[who] for who in self.subjects.tolist() if first.count[who] != second.count[who]]
+        if uneven:
+            raise DataError(
+                f"registered pairs of {len(uneven)} subjects do not pair off: {', '.join(uneven[:3])}",
+                why=f"The n-th of {' '.join(self.targets)} shows what the n-th of {self.source} does, so there are as "
+                "many of both.",
+                do="leave pictures without a partner out, or all of such a subject in one of the bands",
+            )
+        found = np.full(len(manifest), -1, np.int64)
+        for who in self.subjects.tolist():
+            found[first.of(who)] = second.of(who)
+        return found
 
     def _consecutive(self, start: int) -> Indices:
         """Return the next ``size`` source rows; a batch may reach into the next epoch."""

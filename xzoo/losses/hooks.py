@@ -14,7 +14,10 @@ from xzoo import errors
 from xzoo.losses import adapt
 from xzoo.losses.adapt import Features, Learned, When, levels
 
-__all__ = ["Adapted", "Capture", "Pairs", "shapes"]
+__all__ = ["TRUNK", "Adapted", "Capture", "Pairs", "shapes"]
+
+TRUNK = "trunk"
+"""The path of what a network's last layer is given, where that is no module's output."""
 
 
 class Capture:
@@ -33,7 +36,8 @@ class Capture:
 
     Args:
         network: Any module.
-        paths: Names as in ``named_modules``, such as ``stages.2``; ``""`` is the network itself.
+        paths: Names as in ``named_modules``, such as ``stages.2``; ``""`` is the network itself, and ``trunk`` what
+            the last layer of a network of the zoo is given (its ``trunk(images)``).
 
     Raises:
         NotFound: The network has no such module; names the nearest.
@@ -42,21 +46,34 @@ class Capture:
     def __init__(self, network: nn.Module, paths: Sequence[str]) -> None:
         inner = _unwrapped(network)
         modules = dict(inner.named_modules())
+        self._network: Any = inner
+        self._trunk = TRUNK in paths and TRUNK not in modules and callable(getattr(inner, TRUNK, None))
         for path in paths:
-            if path not in modules:
+            if path not in modules and not (path == TRUNK and self._trunk):
                 raise errors.NotFound(
                     f"no module {path!r} in {type(inner).__name__}.",
                     exists=", ".join(errors.nearest(path, modules) or [name for name in modules if name][:3]),
                     do="[name for name, _ in network.named_modules()] lists them",
                 )
-        self._modules = {path: modules[path] for path in paths}
+        self._modules = {path: modules[path] for path in paths if path in modules}
         self._found: dict[str, Tensor] = {}
         self._handles: list[Any] = []
+        self._before: Any = None
 
     def __enter__(self) -> Capture:
         for path, module in self._modules.items():
             self._handles.append(module.register_forward_hook(self._keep(path)))
+        if self._trunk:
+            self._before = self._network.__dict__.get(TRUNK)
+            self._network.trunk = self._kept_trunk(self._network.trunk)  # before the method of the class
         return self
+
+    def _kept_trunk(self, trunk: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def run(*images: Any, **more: Any) -> Tensor:
+            self._found[TRUNK] = trunk(*images, **more)
+            return self._found[TRUNK]
+
+        return run
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -67,6 +84,10 @@ class Capture:
         """Leave the network as it was; what was kept stays."""
         while self._handles:
             self._handles.pop().remove()
+        if self._trunk and self._before is not None:
+            self._network.trunk = self._before
+        elif self._trunk:
+            self._network.__dict__.pop(TRUNK, None)
 
     def _keep(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -90,7 +111,8 @@ class Capture:
         """
         if path in self._found:
             return self._found[path]
-        why = "The module has not run." if path in self._modules else "It is not among the captured paths."
+        asked = path in self._modules or (path == TRUNK and self._trunk)
+        why = "The module has not run." if asked else "It is not among the captured paths."
         raise errors.NotFound(
             f"no feature of {path!r}.", why=why, exists=", ".join(list(self._found)[:3]) or "nothing was captured yet"
         )

@@ -6,8 +6,9 @@ name in it comes from a registry; no recipe can name code.
 
 What a loss compares is written ``WHO.VIEW:MODULE``: who is ``student`` or a teacher,
 the view is ``source``, ``target``, ``both`` or one of the stage's own, and the module
-is a path as in ``named_modules``; without one it is the embedding. ``:a+b``
-hands a loss several levels.
+is a path as in ``named_modules``, or ``trunk``, what the last layer is given; without one it is the
+embedding (of a landmark network: its points). ``:a+b`` hands a loss several levels. ``truth.VIEW`` are the landmarks
+that the manifest knows, where they lie in that view.
 """
 
 from __future__ import annotations
@@ -80,6 +81,10 @@ def signal(text: str) -> Signal:
     if not found:
         raise ValueError(f"{text!r} is not WHO.VIEW or WHO.VIEW:MODULE, as in student.source or teacher.high:stages.2")
     return Signal(found[1], found[2], tuple(found[3].split("+")) if found[3] else ())
+
+
+TRUTH = "truth"
+"""Who knows the landmarks of the manifest."""
 
 
 class Network(Closed):
@@ -164,6 +169,8 @@ class Batch(Closed):
     are left out (``missing: drop``), or seen in what they have (``resample``).
     ``source`` and ``targets`` name spectra; by default
     VIS and all others (``images``: all).  A step is ``accumulate`` such batches.
+    ``registered``: ``pairs`` show one view at one moment, pixel on pixel: the n-th target of a subject belongs to its
+    n-th source; both are flipped and cut alike.
     """
 
     sampler: Literal["pairs", "balanced", "images", "domains"] = "pairs"
@@ -174,6 +181,7 @@ class Batch(Closed):
     source: Spectrum | None = None
     targets: Annotated[tuple[Spectrum, ...], Field(strict=False)] | None = None
     accumulate: Count = 1
+    registered: bool = False
 
     @model_validator(mode="after")
     def _whole_subjects(self) -> Batch:
@@ -183,6 +191,8 @@ class Batch(Closed):
             raise ValueError(f"targets {list(self.targets)} are to be other spectra than the source")
         if self.sampler == "images" and self.targets is not None:
             raise ValueError("sampler images draws no targets")
+        if self.registered and (self.sampler != "pairs" or self.positive < 1):
+            raise ValueError("registered is for sampler pairs with positive: 1.0")
         if self.missing != "drop" and self.sampler != "domains":
             raise ValueError(f"missing: {self.missing} is for sampler domains, and this is {self.sampler}")
         return self
@@ -308,10 +318,11 @@ class Decay(Closed):
 
     ``warmup``: climbs in a line over the first ``share`` of the steps. ``linear`` and
     ``cosine``: fall from 1 to ``end``. ``hold_cosine``: stays for ``share`` of the steps,
-    then falls along half a cosine.
+    then falls along half a cosine. ``exp``: falls by equal factors to ``end`` (0.05 where that is 0).
+    ``const``: stays.
     """
 
-    kind: Literal["warmup", "linear", "cosine", "hold_cosine"]
+    kind: Literal["warmup", "linear", "cosine", "hold_cosine", "exp", "const"]
     share: Share = 0.5
     end: NotNegative = 0.0
 
@@ -489,6 +500,12 @@ class Stage(Closed):
             found |= dict.fromkeys(("source", "target"))
         return sorted(found, key=lambda view: (["source", "target", view].index(view), view))
 
+    @property
+    def truths(self) -> list[str]:
+        """Return the views whose landmarks are needed."""
+        injecting = [t.signals[0].view for t in self.losses if "heads" in losses.LOSSES[t.name].takes]
+        return list(dict.fromkeys([*self.views_of(TRUTH), *injecting]))
+
     def paths_of(self, who: str) -> list[str]:
         """Return the modules of somebody that losses look into."""
         parts = [part for term in self.losses for part in term.signals if part.who == who]
@@ -504,7 +521,7 @@ class Stage(Closed):
             raise ValueError("two losses have the same name; tell them apart by id: NAME")
         if not any(term.weight for term in self.losses):
             raise ValueError("every loss has weight 0, so nothing would train")
-        for name in ("student", "none", *(("teacher",) if self.teacher != "none" else ())):
+        for name in ("student", "none", TRUTH, *(("teacher",) if self.teacher != "none" else ())):
             if name in self.teachers:
                 raise ValueError(f"a teacher cannot be called {name!r}")
         for name, who in self.taught.items():
@@ -525,6 +542,8 @@ class Stage(Closed):
                     f"cache: true, but view {loose[0]!r} of {name} changes at random; write views: {{flip: 0}}, "
                     "or views: {bank: 8} to draw from eight fixed changes"
                 )
+        if self.batch.registered and self.views.bank:
+            raise ValueError("registered pairs are flipped and cut alike, which views: {bank: ...} does not do")
         if self.cache and not self.taught:
             raise ValueError("cache: true, but there is no teacher")
         return self
@@ -542,18 +561,20 @@ class Stage(Closed):
         pairs, none = self.batch.sampler == "pairs", not self.batch.two_sided
         views = ["source", "target", "both", *self.views.named]
         for text, part in zip(term.on, term.signals, strict=True):
-            if part.who != "student" and part.who not in self.taught:
+            if part.who not in ("student", TRUTH, *self.taught):
                 hint = "; write teacher: start" if part.who == "teacher" else ""
                 have = ", ".join(self.taught) or "none"
                 raise ValueError(f"loss {term.key!r} looks at {text}, but teacher is {have}{hint}")
             if part.view not in views:
                 close = [f"{part.who}.{view}" for view in errors.nearest(part.view, views) or views[:3]]
                 raise ValueError(f"loss {term.key!r} looks at {text}: no such view; close: {', '.join(close)}")
+            if part.who == TRUTH and (part.paths or part.view == "both"):
+                raise ValueError(f"loss {term.key!r} looks at {text}; landmarks are known of one view, as truth.source")
             own = self.views.named.get(part.view)
             if none and (part.view in ("target", "both") or (own is not None and own.of == "target")):
                 raise ValueError(f"loss {term.key!r} looks at {text}, but sampler {self.batch.sampler} draws no target")
         for part in term.signals:
-            if part.who != "student" and self.masks(part.view):
+            if part.who not in ("student", TRUTH) and self.masks(part.view):
                 raise ValueError(
                     f"loss {term.key!r} shows {part.who} the masked view {part.view!r}; write masked: VIEW"
                 )
@@ -561,6 +582,10 @@ class Stage(Closed):
             have = ", ".join(view for view in self.views.named if self.masks(view)) or "none"
             raise ValueError(f"loss {term.key!r}: {term.masked!r} is no view with a mask; there are: {have}")
         entry = losses.LOSSES[term.name]
+        if "heads" in entry.takes and any(part.paths != ("trunk",) for part in term.signals):
+            raise ValueError(
+                f"loss {term.key!r} sends maps through heads; write on: [student.VIEW:trunk, WHO.VIEW:trunk]"
+            )
         if entry.labels == "match" and not pairs:
             raise ValueError(f"loss {term.key!r} needs labelled pairs; write batch: {{sampler: pairs}}")
         if len({part.view for part in term.signals}) < 2:

@@ -278,6 +278,7 @@ class _Distillation:
             "before": found["before"] if found else None,
             "after": None,
             "stages": found.get("stages", {}) if found else {},
+            **({"landmarks": found["landmarks"]} if found and "landmarks" in found else {}),
             "precision": found.get("precision", {}) if found else {},
             "processes": options.world.size,
             "versions": {"xzoo": xzoo.__version__, "torch": torch.__version__, "python": sys.version.split()[0]},
@@ -315,6 +316,8 @@ class _Distillation:
         if not self.measured:
             return None
         data, split = self.parts.manifest, self.parts.evaluated
+        if finds_landmarks(student):
+            return None  # see _find
         if sides is None:
             bands = [row.spectrum for row in data.rows if row.split == split]
             gallery = work.SOURCE if work.SOURCE in bands else bands[0]
@@ -328,6 +331,16 @@ class _Distillation:
                 why=fault.why or fault.asked,
                 do="evaluate=False trains without figures",
             ) from fault
+
+    def _find(self, student: Embedder, stage: str) -> None:
+        """Note how far a stage's landmark network is from the truth, in each band of what is evaluated on."""
+        if not self.measured or not finds_landmarks(student):
+            return
+        inside = self.parts.manifest.select(split=self.parts.evaluated)
+        known = [row.spectrum for row in inside.rows if row.landmarks is not None]
+        bands = [band for band in inside.spectra if band in known]
+        found = {band: facts_of(measure(student, inside.select(spectrum=band))) for band in bands}
+        self.facts.setdefault("landmarks", {})[stage] = found
 
     # --- stages ------------------------------------------------------------------------------------
 
@@ -410,6 +423,7 @@ class _Distillation:
             checkpoint.restore(self.saved, progress)
         self.facts["precision"][stage.name] = {name: who.precision for name, who in progress.teachers.items()}
         self._write_facts()
+        work.tell_left_out(progress, self.facts)
         kept, epochs = time.monotonic(), MinedEpochs(progress, self.metrics, self.done)
         with open(self.metrics if self.writes else os.devnull, "a", encoding="utf-8") as log:
             for step in engine.run(progress):
@@ -434,6 +448,7 @@ class _Distillation:
         if stage.evaluation is not None:
             report = self._measure(student, (stage.evaluation.gallery, stage.evaluation.probe))
             self.facts["stages"][stage.name] = None if report is None else report.to_dict()
+        self._find(student, stage.name)
         if self.writes:
             hub.write({name: tensor.cpu() for name, tensor in student.state_dict().items()}, self._file(stage))
         self._write_facts()

@@ -24,12 +24,14 @@ from xzoo.catalog.names import SPECTRA
 from xzoo.data.images import load_raw
 from xzoo.data.samplers import BalancedSampler, Batch, DomainSampler, ImageSampler, PairSampler
 from xzoo.families.base import STEADY_ROWS
+from xzoo.losses.dikd import still_statistics
 from xzoo.losses.hooks import Capture, shapes
 from xzoo.losses.metric import Mined, mined
 from xzoo.losses.reuse import pooled
-from xzoo.recipes.schema import Signal
+from xzoo.recipes.schema import TRUTH, Signal
 from xzoo.training import optim
 from xzoo.training.cache import LIMIT, Answers, pixel_key, teacher_key
+from xzoo.training.landmarks import known_points, landmark_table
 from xzoo.training.looks import ALONE, Looks, Shown, World, shown
 from xzoo.training.terms import Counts, Shapes, Term, make
 
@@ -137,7 +139,9 @@ class Progress:
         loss_parameters: What trains of the losses, by ``KEY/name``.
         ema: Running mean of ``parameters``; empty without one.
         step: Steps done.
-        impostor: Mean cosine between different subjects, over about the last ten steps; None before the first.
+        landmarks: Of all images, in shares of the raw crop, where a loss asks for them.
+        impostor: Mean cosine between different subjects, over about the last ten steps; None before the first, and
+            for networks that know nobody.
     """
 
     stage: Stage
@@ -157,6 +161,7 @@ class Progress:
     forward: Callable[..., Tensor]
     views: list[str]
     features: Capture | None
+    landmarks: Tensor | None = None
     step: int = 0
     impostor: float | None = None
 
@@ -209,7 +214,8 @@ def draw(stage: Stage, manifest: Manifest, source: str, seed: int) -> Sampler:
         return _draw_domains(plan, manifest, source, seed)
     sides = (plan.source or source, plan.targets)
     if plan.sampler == "pairs":
-        return PairSampler(manifest, *sides, batch=plan.size, positive=plan.positive, seed=seed)
+        more = {"positive": plan.positive, "registered": plan.registered}
+        return PairSampler(manifest, *sides, batch=plan.size, seed=seed, **more)
     return BalancedSampler(manifest, *sides, subjects=plan.size // plan.per_subject, images=plan.per_subject, seed=seed)
 
 
@@ -275,6 +281,7 @@ def begin(
     own = {name: parameter for name, parameter in own.items() if parameter.requires_grad}
     sampler = draw(stage, images.manifest, source, seed)
     _shareable(sampler.batch(0), stage, student, options.world)
+    landmarks = _landmarks(stage, student, images)
     forward: Any = torch.compile(student) if options.compile else student
     paths = stage.paths_of("student")
     features = Capture(student, paths) if paths else None
@@ -288,7 +295,7 @@ def begin(
         start=dict(start or {}),
         images=images,
         sampler=sampler,
-        looks=Looks(stage.views, seed),
+        looks=Looks(stage.views, seed, registered=stage.batch.registered),
         optimiser=optim.build(stage.optimiser, [*parameters.values(), *own.values()]),
         seed=seed,
         terms=terms,
@@ -298,6 +305,7 @@ def begin(
         forward=forward,
         views=_student_views(stage),
         features=features,
+        landmarks=landmarks,
     )
 
 
@@ -362,14 +370,29 @@ def _with_shapes(stage: Stage, student: Embedder, teachers: Mapping[str, Teacher
     known: dict[str, Shapes] = {}
     for term in stage.losses:
         entry = losses.get(term.name)
-        foreign = any(part.who != "student" and stage.taught[part.who] != "start" for part in term.signals)
+        foreign = any(part.who != "student" and stage.taught.get(part.who) != "start" for part in term.signals)
         if not (foreign or entry.learns or entry.keeps or any(part.paths for part in term.signals)):
             yield term, None
             continue
         for who in {part.who for part in term.signals} - set(known):
+            if who == TRUTH:
+                known[who] = {"": known_points(feature_shapes(student, [])[""])}
+                continue
             network = student if who == "student" else teachers[who].network
             known[who] = feature_shapes(network, stage.paths_of(who))
         yield term, known
+
+
+def _landmarks(stage: Stage, student: Embedder, images: Images) -> Tensor | None:
+    """Return the landmarks of the manifest, ``float32 [N, L, 2]`` in shares of the raw crop; NaN where unknown.
+
+    Raises:
+        DataError: No image has any, or not as many as the student tells.
+    """
+    if not stage.truths:
+        return None
+    count = known_points(feature_shapes(student, [])[""])[1]
+    return landmark_table(images.manifest, count, student.preprocess)
 
 
 def feature_shapes(network: Embedder, paths: Sequence[str]) -> dict[str, torch.Size]:
@@ -380,8 +403,16 @@ def feature_shapes(network: Embedder, paths: Sequence[str]) -> dict[str, torch.S
 
 
 def _shareable(batch: Batch, stage: Stage, student: nn.Module, world: World) -> None:
+    from xzoo import losses
+
     if world.size == 1:
         return
+    if any("heads" in losses.get(term.name).takes for term in stage.losses):
+        raise errors.RunError(
+            f"stage {stage.name!r} on {world.size} processes",
+            why="Its loss runs the student's last layer itself, whose gradient every process would count anew.",
+            do="run it in one process",
+        )
     for side, rows in (("source", batch.source), ("target", batch.target)):
         if len(rows) % world.size:
             raise errors.RunError(
@@ -447,7 +478,7 @@ def _step(progress: Progress) -> Step:
         (total / parts if parts > 1 else total).backward()
         loss += total.item() / parts
         for key, value in values.items():
-            terms[key] += value.item() / parts
+            terms[key] = terms.get(key, 0.0) + value.item() / parts
         count += len(batch.source) + len(batch.target)
     _add_up(progress)
     trained = progress.trained()
@@ -478,9 +509,16 @@ def _total(progress: Progress, signals: Signals, batch: Batch) -> tuple[Tensor, 
         given: dict[str, Any] = dict(_labels(progress, term, batch, device))
         if term.head:
             given["head"] = _head(progress.teachers[term.on[1].who].network)
+        if term.heads:
+            given |= {
+                "student_head": still_statistics(progress.student),
+                "teacher_head": progress.teachers[term.on[1].who].network.project,
+                "truth": signals[TRUTH, term.on[0].view, ""],
+            }
         if term.masked is not None:
             given["masked"] = _look_up(signals, Signal("student", term.masked, term.on[0].paths))
         value = values[term.key] = term.loss(*tensors, **given)
+        values |= {f"{term.key}.{name}": part for name, part in getattr(term.loss, "parts", {}).items()}
         weight = term.weight * optim.share(term.schedule, progress.step, progress.stage.steps)
         if weight:
             total = total + weight * value
@@ -569,6 +607,10 @@ def _signals(progress: Progress, batch: Batch, index: int) -> Signals:
             for view in teacher.views:
                 for path, tensor in _ask(teacher, look, view).items():
                     found[name, view, path] = _gathered(tensor.to(device), progress.options.world)
+    if progress.landmarks is not None:
+        for view in progress.stage.truths:
+            points = look.points(progress.landmarks, view).to(device)
+            found[TRUTH, view, ""] = _gathered(points, progress.options.world)
     return found
 
 
@@ -657,6 +699,8 @@ def _only_adapters_in_training_mode(student: nn.Module) -> None:
 @torch.no_grad()
 def _follow_impostors(progress: Progress, signals: Signals, batch: Batch) -> None:
     """Take a batch into the running mean: a single small one says little."""
+    if signals["student", progress.views[0], ""].ndim != 2:
+        return
     named = progress.stage.views.named
     sides: dict[str, tuple[Tensor, Any]] = {}
     for view in reversed(progress.views):

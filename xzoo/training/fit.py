@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ import torch
 
 from xzoo import errors, hub
 from xzoo.families.base import Embedder, Origin, Plain
-from xzoo.recipes.schema import Network, Signal
+from xzoo.losses.hooks import TRUNK
+from xzoo.recipes.schema import TRUTH, Network, Signal
 from xzoo.training.bridge import Bridge
 from xzoo.training.engine import feature_shapes
+from xzoo.training.landmarks import known_points
 from xzoo.training.terms import Counts, make
 
 if TYPE_CHECKING:
@@ -114,7 +117,7 @@ def _stage(stage: Stage, networks: Mapping[str, Embedder | None]) -> Iterator[st
             continue
         good = []
         for path in stage.paths_of(who):
-            if path in dict(network.named_modules()):
+            if path in dict(network.named_modules()) or path == TRUNK:
                 good.append(path)
                 continue
             missing.add(f"{who}:{path}")
@@ -127,6 +130,8 @@ def _stage(stage: Stage, networks: Mapping[str, Embedder | None]) -> Iterator[st
             text = _line(fault) if isinstance(fault, errors.XzooError) else str(fault).splitlines()[0]
             yield f"losses: {who} {network.card.name} cannot be run without memory: {text}"
     for number, term in enumerate(stage.losses):
+        if any(part.who == TRUTH for part in term.signals) and "student" in shapes:
+            shapes[TRUTH] = {"": known_points(shapes["student"][""])}
         unknown = [part for part in term.signals if part.who not in shapes]
         if unknown or any(f"{part.who}:{path}" in missing for part in term.signals for path in part.paths):
             continue  # told above
@@ -196,5 +201,7 @@ def _built(name: str, spec: Network | None) -> Embedder:
     else:
         model = network if isinstance(network, Embedder) else Plain(network)
     model.card, model.preprocess = card, Preprocess.from_card(card)
+    if model.input_size is not None:
+        model.preprocess = replace(model.preprocess, size=(3, *model.input_size))
     model.origin = Origin(card.name, spec.pretrained if spec else True, dict(spec.options) if spec else {})
     return model.eval()

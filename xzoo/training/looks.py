@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xzoo.data.augment import DRAWN, Augment, generator
+from xzoo.data.augment import DRAWN, PLACE, Augment, generator
 from xzoo.data.degrade import PowerOfTwo, resized
+from xzoo.families.landmark.points import FLIPS
 
 if TYPE_CHECKING:
     from xzoo.data.samplers import Batch
@@ -44,10 +45,11 @@ class Looks:
     Args:
         plan: What the recipe says.
         seed: Draws the changes, unless they come from a bank, which is the same for all runs.
+        registered: The second half of a batch's pictures are flipped and cut as the first, one by one.
     """
 
-    def __init__(self, plan: Views, seed: int) -> None:
-        self.plan, self.seed = plan, seed
+    def __init__(self, plan: Views, seed: int, *, registered: bool = False) -> None:
+        self.plan, self.seed, self.registered = plan, seed, registered
         self.augment = Augment(**plan.changes)
         self.own = {name: Augment(**view.changes) for name, view in plan.named.items()}
         self.stream = {name: number for number, name in enumerate(sorted(plan.named), start=1)}
@@ -60,7 +62,10 @@ class Looks:
     def draw(self, index: int, count: int, stream: int = 0) -> Tensor:
         """Return the numbers that decide how each of ``count`` pictures is changed, ``[DRAWN, count]``."""
         if not self.plan.bank:
-            return torch.rand(DRAWN, count, generator=generator(self.seed, index, stream))
+            drawn = torch.rand(DRAWN, count, generator=generator(self.seed, index, stream))
+            if self.registered and not stream:
+                drawn[:PLACE, count // 2 :] = drawn[:PLACE, : count // 2]
+            return drawn
         return torch.rand(DRAWN, self.plan.bank, generator=generator(0, 0, stream))[:, self.variants(index, count)]
 
     def variants(self, index: int, count: int) -> Tensor:
@@ -147,6 +152,25 @@ class Shown:
         # A stream apart from those of the changes.
         random = generator(self.looks.seed, self._index, 500 + self.looks.stream[view])
         return masked(base, plan.mask, random, len(self._rows), places)
+
+    def points(self, landmarks: Tensor, view: str) -> Tensor:
+        """Return where landmarks lie in a view, ``float32 [B, L, 2]`` in shares of its sides.
+
+        Args:
+            landmarks: ``[N, L, 2]`` of all rows of the manifest, in shares of the raw crop's sides; NaN where unknown.
+            view: Name of a side or of a named view.
+
+        Raises:
+            OptionError: The view may be a mirror image, and it is not known which point becomes which.
+        """
+        places = self._places[self.looks.side(view)]
+        mirror = FLIPS.get(landmarks.shape[1])
+        found = self.looks.augment.moved(landmarks[self._rows[places]], self._numbers()[:, places], mirror)
+        plan = self.looks.plan.named.get(view)
+        if plan is not None and plan.random:
+            own = self._numbers(self.looks.stream[view])[:, places]
+            found = self.looks.own[view].moved(found, own, mirror)
+        return found
 
     def _degraded(self, pixels: Tensor, view: str, places: Tensor) -> Tensor:
         """Return pictures through the operator of a view, in the size that they had."""

@@ -50,8 +50,10 @@ def rate(plan: Optimiser, step: int, steps: int) -> float:
 
 def share(plan: Decay | None, step: int, steps: int) -> float:
     """Return the factor of a loss's weight at ``step`` (from 0) out of ``steps``."""
-    if plan is None:
+    if plan is None or plan.kind == "const":
         return 1.0
+    if plan.kind == "exp":
+        return float((plan.end or 0.05) ** (step / steps))
     if plan.kind == "warmup":
         return min(1.0, (step + 1) / max(plan.share * steps, 1.0))
     held = plan.share if plan.kind == "hold_cosine" else 0.0

@@ -44,6 +44,7 @@ class Term:
     schedule: Decay | None
     head: bool = False
     masked: str | None = None
+    heads: bool = False
 
     @property
     def module(self) -> nn.Module | None:
@@ -74,7 +75,16 @@ def make(term: LossTerm, shapes: Mapping[str, Shapes] | None, counts: Counts, ro
         both = [_shapes(part, shapes[part.who], rows) for part in term.signals]
         loss = _fitted(term, loss, options, both)
     return Term(
-        term.key, loss, entry.labels, entry.needs, term.signals, term.weight, term.schedule, term.head, term.masked
+        key=term.key,
+        loss=loss,
+        labels=entry.labels,
+        needs=entry.needs,
+        on=term.signals,
+        weight=term.weight,
+        schedule=term.schedule,
+        head=term.head,
+        masked=term.masked,
+        heads="heads" in entry.takes,
     )
 
 

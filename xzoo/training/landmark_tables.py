@@ -1,0 +1,357 @@
+"""What each part of MLCM-KD is worth, run again: the ablation of its transfer level, and of its two levels.
+
+No figure of the paper could be verified (its text is known by its abstract and two summaries), so none of it is printed:
+what stands beside ours are figures of other methods on real data, to which ours on generated people do not compare.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from xzoo import errors, hub, recipes
+from xzoo.data.manifest import Manifest
+from xzoo.data.people import face_labels, faces
+from xzoo.data.people.traits import SESSION
+from xzoo.evaluation.intervals import Interval, bootstrap_ratio
+from xzoo.evaluation.landmarks import Landmarks
+from xzoo.recipes.schema import Recipe, check
+from xzoo.training.distillation import distill
+from xzoo.training.holdout import hold_out
+from xzoo.training.landmarks import measure
+from xzoo.training.run import FACTS, Run
+
+__all__ = ["CELLS", "PUBLISHED", "Gain", "Row", "Table", "ablation", "people", "preset"]
+
+CELLS: dict[str, dict[str, float]] = {
+    "none": {"alpha": 0.0, "beta": 0.0},
+    "fd": {"alpha": 0.0, "beta": 0.0, "gamma": 1.0},
+    "ld": {"alpha": 0.0, "beta": 0.0, "delta": 1.0},
+    "fd_ld": {"alpha": 0.0, "beta": 0.0, "gamma": 1.0, "delta": 1.0},
+    "fi": {"beta": 0.0},
+    "ri": {"alpha": 0.0},
+    "fi_ri": {},
+}
+"""Cells of the ablation: what differs from the recipe's own options of ``dikd``."""
+
+PUBLISHED: dict[str, dict[str, float]] = {
+    "U-Net (34 M trunk)": {"d5050_gray": 3.35, "sf_tl54_gray": 3.58, "rwth": 3.71},
+    "MobileNetV2, direct regression": {"d5050_gray": 3.91, "sf_tl54_gray": 4.22, "rwth": 3.72},
+    "ResNet-50, direct regression": {"d5050_gray": 6.26, "sf_tl54_gray": 12.8, "rwth": 8.11},
+    "PyraMoT (16 M)": {"d5050_gray": 3.29, "sf_tl54_gray": 3.40, "rwth": 3.53},
+    "YOLOv5 landmark variant": {"d5050_gray": 4.5, "sf_tl54_gray": 4.6, "rwth": 7.8},
+    "AAM": {"d5050_gray": 5.62, "sf_tl54_gray": 7.37, "rwth": 4.4},
+}
+"""NME in percent of the outer eye corners' distance, 54 or 68 points, coordinates as shares of the box: PyraMoT (FG
+2024), Table II. Of MLCM-KD no number could be recovered."""
+
+WORLD = 53
+"""Of the generated people of this table."""
+
+VAL, TEST = 1_000_000, 2_000_000
+"""First subjects of the splits; those of training begin at 0, those of whom RGB alone is seen at 500,000."""
+COLOUR = 500_000
+
+
+class Row(NamedTuple):
+    """One network that was trained: NME in shares, 95 % by subject."""
+
+    cell: str
+    decay: bool
+    network: str
+    seed: int
+    nme: float
+    interval: Interval
+    failure_rate: float
+    images: int
+
+
+class Gain(NamedTuple):
+    """How much lower the NME of one network is than of another on the same pictures; 95 % by subject, seeds averaged."""
+
+    text: str
+    gain: float
+    interval: Interval
+
+    @property
+    def holds(self) -> bool:
+        """Whether the interval lies above zero."""
+        return self.interval[0] > 0
+
+
+class Table(NamedTuple):
+    """An ablation that was run."""
+
+    rows: list[Row]
+    gains: list[Gain]
+    facts: dict[str, Any]
+    found: dict[tuple[str, bool, str], Landmarks]
+    """Errors of the first seed, for plots."""
+
+
+def preset(cell: str = "fi_ri", *, decay: bool = True, levels: int = 2, base: Recipe | None = None) -> Recipe:
+    """Return ``mlcm_kd`` as one cell of its ablation.
+
+    Args:
+        cell: One of ``CELLS``.
+        decay: Let the distillation fade as the recipe says; else its weight stays.
+        levels: 2, or 1: the small network learns from the RGB teacher at once, by an adapter where it is another
+            kind of network.
+        base: The recipe to change; ``mlcm_kd`` by default.
+
+    Raises:
+        OptionError: There is no such cell or number of levels.
+    """
+    if cell not in CELLS or levels not in (1, 2):
+        raise errors.OptionError(f"preset {cell!r} of {levels} levels", exists=f"{', '.join(CELLS)}; 1 or 2 levels")
+    plan = recipes.load("mlcm_kd") if base is None else base
+    place = "stages.dikd.losses.dikd"
+    changes: dict[str, Any] = {f"{place}.options.{key}": value for key, value in CELLS[cell].items()}
+    if not decay:
+        changes[f"{place}.schedule"] = {"kind": "const"}
+    if levels == 1:
+        changes |= {f"{place}.options.align": "adapter"}
+    plan = plan.with_(changes)
+    if levels == 2:
+        return plan
+    tree = plan.model_dump(mode="json")
+    teacher, direct, small = tree["stages"]
+    tree["stages"] = [teacher, {**direct, "student": small["student"], "steps": small["steps"]}]
+    return check(tree, f"recipe {plan.recipe!r}, one level")
+
+
+def people(
+    folder: str | Path,
+    *,
+    colour: int = 300,
+    pairs: int = 300,
+    labelled: int = 30,
+    val: int = 40,
+    strangers: int = 100,
+    size: int = 64,
+    seed: int = WORLD,
+) -> Path:
+    """Draw generated people for this table: registered pairs, most of them without landmarks.
+
+    Two moments of each, each seen by both cameras at once. Landmarks, 68 points, are known of ``colour`` people in
+    RGB alone, of ``labelled`` of the ``pairs`` people in both bands, and of everybody in the splits ``val`` and
+    ``test``. A folder that is there already, of the same call, is left as it is.
+
+    Args:
+        folder: Where.
+        colour: People seen in VIS alone.
+        pairs: People seen in both.
+        labelled: How many of those have landmarks.
+        val: People to choose settings by.
+        strangers: People of the split ``test``.
+        size: Side of pictures in pixels.
+        seed: The world.
+
+    Returns:
+        The path of ``manifest.csv``.
+
+    Raises:
+        OptionError: The folder holds something else.
+    """
+    target = hub.as_path(folder, "folder")
+    asked = {"colour": colour, "pairs": pairs, "labelled": labelled, "val": val, "strangers": strangers}
+    asked |= {"size": size, "seed": seed}
+    note, file = target / "people.json", target / "manifest.csv"
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) == asked:
+        return file
+    if target.is_dir() and any(target.iterdir()):
+        raise errors.OptionError(
+            f"{str(target)!r} as the folder of generated people",
+            why="It holds something else already.",
+            do="name a new folder",
+        )
+    (target / "faces").mkdir(parents=True, exist_ok=True)
+    groups = (
+        ("train", COLOUR, colour, colour, ("VIS",)),
+        ("train", 0, pairs, labelled, ("VIS", "LWIR")),
+        ("val", VAL, val, val, ("VIS", "LWIR")),
+        ("test", TEST, strangers, strangers, ("VIS", "LWIR")),
+    )
+    rows = [("path", "subject", "spectrum", "split", "landmarks")]
+    for split, first, count, known, bands in groups:
+        for start in range(0, count, 32):
+            who = torch.arange(first + start, first + min(start + 32, count)).repeat_interleave(2)
+            when = torch.tensor([0, SESSION]).repeat(len(who) // 2)
+            points = face_labels(who, when, size=size, seed=seed).points68
+            for band in bands:
+                drawn = faces(who, when, band, size=size, seed=seed).permute(0, 2, 3, 1).numpy()
+                for place, (picture, number) in enumerate(zip(drawn, who.tolist(), strict=True)):
+                    name = f"faces/{number:07d}_{band}_{place % 2}.png"
+                    Image.fromarray(picture).save(target / name)
+                    told = points[place].flatten().tolist() if number - first < known else []
+                    rows.append((name, f"p{number:07d}", band, split, " ".join(f"{value:.2f}" for value in told)))
+    with hub.atomic_write(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as out:
+        csv.writer(out, lineterminator="\n").writerows(rows)
+    note.write_text(json.dumps(asked), encoding="utf-8")
+    return file
+
+
+def ablation(
+    data: Manifest | str | Path | None = None,
+    *,
+    cells: Iterable[str] = tuple(CELLS),
+    decays: Iterable[bool] = (True,),
+    levels: Iterable[int] = (1, 2),
+    seeds: Iterable[int] = (0,),
+    steps: int | None = None,
+    batch: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    output: str | Path = "runs/landmarks-ablation",
+    report: Callable[[Row], None] | None = None,
+    **drawn: int,
+) -> Table:
+    """Train every cell of the ablation and measure each on the LWIR pictures of the split ``test``.
+
+    One RGB teacher for each seed serves all cells. Networks: ``thermal`` (the transfer level), ``small`` (compressed
+    from it) and ``small, one level`` (from the RGB teacher at once; in the cell ``none`` that is training on labels
+    alone). What was trained stays in ``output`` and is not trained again.
+
+    Args:
+        data: A manifest with registered pairs and landmarks; None draws generated people (see ``people``).
+        cells: Of ``CELLS``.
+        decays: Whether the distillation fades.
+        levels: 2 also compresses each thermal network; 1 also trains the small one at once.
+        seeds: One teacher and one network of each kind for each.
+        steps: Of the transfer level, in place of the recipe's; others in proportion.
+        batch: Pictures or pairs in a step.
+        changes: Places of the recipe to other values.
+        output: Folder of all runs.
+        report: Called with each row as it is known.
+        drawn: For ``people``, where no data are given.
+
+    Raises:
+        OptionError: No such cell, or no seed.
+        DataError: The data cannot be trained on or measured.
+    """
+    chosen, runs, wanted = list(cells), list(seeds), list(levels)
+    if not chosen or not runs:
+        raise errors.OptionError(f"cells={chosen}, seeds={runs}", why="One of each is the least.")
+    folder = hub.as_path(output, "output")
+    base, named = recipes.load("mlcm_kd"), "generated people" if data is None else str(data)
+    if data is None:
+        data = people(folder / "people", **drawn)
+        base = base.with_(OPEN)
+    base = base.with_(_sized(base, steps, batch) | dict(changes or {}))
+    manifest = data if isinstance(data, Manifest) else Manifest.read(data)
+    parts = hold_out(manifest)
+    split = "test" if "test" in parts.manifest.splits else parts.evaluated
+    unseen = parts.manifest.select(split=split, spectrum="LWIR")
+    known = tuple(row for row in parts.manifest.rows if row.spectrum != "VIS" or row.landmarks is not None)
+    coloured = Manifest(known, parts.manifest.root)
+    rows: list[Row] = []
+    found: dict[tuple[str, bool, str], list[Landmarks]] = {}
+
+    def trained(plan: Recipe, name: str, seed: int, on: Manifest, teacher: Run | None = None) -> Run:
+        place = folder / f"{name}-{seed}"
+        told = None if teacher is None else teacher.folder
+        resume = (place / FACTS).is_file()
+        return distill(recipe=plan, data=on, teacher=told, seed=seed, output=place, resume=resume, evaluate=False)
+
+    def add(run: Run, cell: str, decay: bool, network: str, seed: int) -> None:
+        figures = measure(run.model, unseen)
+        found.setdefault((cell, decay, network), []).append(figures)
+        ends = figures.interval["nme"]
+        row = Row(cell, decay, network, seed, figures.nme, ends, figures.failure_rate, figures.n_images)
+        rows.append(row)
+        if report is not None:
+            report(row)
+
+    for seed in runs:
+        teacher = trained(_alone(base, 0), "rgb_teacher", seed, coloured)
+        for cell in chosen:
+            for decay in decays if cell != "none" else (True,):
+                name = cell + ("" if decay else "-const")
+                both = preset(cell, decay=decay, base=base)
+                thermal = trained(_alone(both, 1), f"{name}-thermal", seed, parts.manifest, teacher)
+                add(thermal, cell, decay, "thermal", seed)
+                if 2 in wanted:
+                    small = trained(_alone(both, 2), f"{name}-small", seed, parts.manifest, thermal)
+                    add(small, cell, decay, "small", seed)
+                if 1 in wanted:
+                    direct = _alone(preset(cell, decay=decay, levels=1, base=base), 1)
+                    add(
+                        trained(direct, f"{name}-direct", seed, parts.manifest, teacher),
+                        cell,
+                        decay,
+                        "small, one level",
+                        seed,
+                    )
+    facts = {
+        "data": named,
+        "split": split,
+        "images": len(unseen),
+        "subjects": len(unseen.subjects),
+        "seeds": runs,
+        "steps": {stage.name: stage.steps for stage in base.stages},
+        "manifest_sha256": manifest.hash,
+        "recipe": base.model_dump(mode="json"),
+    }
+    subjects = np.array([row.subject for row in unseen.rows if row.landmarks is not None])
+    means = {key: np.mean([one.per_image for one in several], axis=0) for key, several in found.items()}
+    return Table(rows, gains(means, subjects), facts, {key: several[0] for key, several in found.items()})
+
+
+OPEN: dict[str, Any] = {}
+"""Changes of the recipe where no data are given: small networks of 64 pixels, minutes of one core."""
+
+
+def _sized(base: Recipe, steps: int | None, batch: int | None) -> dict[str, Any]:
+    changes: dict[str, Any] = {} if batch is None else {"stages.*.batch.size": batch}
+    if steps is not None:
+        whole = base.stages[1].steps
+        for stage in base.stages:
+            changes[f"stages.{stage.name}.steps"] = max(1, round(stage.steps * steps / whole))
+    return changes
+
+
+def _alone(plan: Recipe, number: int) -> Recipe:
+    """Return a recipe of one stage, whose teacher is given."""
+    tree = plan.model_dump(mode="json")
+    stage = tree["stages"][number]
+    if stage["teacher"] != "none":
+        if stage["student"] == stage["teacher"]:
+            stage["student"] = "teacher"
+        stage["teacher"] = "given"
+    if stage["student"] is None:
+        stage["student"] = tree["student"]
+    return check({**tree, "student": None, "stages": [stage]}, f"recipe {plan.recipe!r}")
+
+
+def gains(errors_of: Mapping[tuple[str, bool, str], npt.NDArray[np.float64]], subject: npt.NDArray[Any]) -> list[Gain]:
+    """Return what is claimed of the parts, as differences of NME on the same pictures.
+
+    Args:
+        errors_of: ``[N]`` by cell, decay and network.
+        subject: ``[N]``.
+    """
+    found: list[Gain] = []
+
+    def add(text: str, better: tuple[str, bool, str], worse: tuple[str, bool, str]) -> None:
+        if better in errors_of and worse in errors_of:
+            apart = errors_of[worse] - errors_of[better]
+            ends = bootstrap_ratio(apart[:, None], np.ones(len(apart)), subject)[0]
+            found.append(Gain(text, float(apart.mean()), ends))
+
+    best: Sequence[bool] = (True, False)
+    for decay in best:
+        said = "" if decay else ", no decay"
+        for cell in ("none", "fd", "ld", "fd_ld", "fi", "ri"):
+            other = (cell, decay or cell == "none", "thermal")
+            add(f"fi_ri over {cell}, thermal network{said}", ("fi_ri", decay, "thermal"), other)
+        two = ("fi_ri", decay, "small")
+        add(f"two levels over labels alone, small network{said}", two, ("none", True, "small, one level"))
+        add(f"two levels over one level with fi_ri, small network{said}", two, ("fi_ri", decay, "small, one level"))
+    return found
