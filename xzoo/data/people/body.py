@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xzoo.data.people.bands import REFLECTED, SPECTRA, radiance
-from xzoo.data.people.cameras import CAMERAS, Path, expose, path_at
+from xzoo.data.people.cameras import CAMERAS, FACE_METRES, Path, expose, path_at
 from xzoo.data.people.clothes import fabrics, wardrobe
 from xzoo.data.people.draws import noise_rows, normals, uniforms
 from xzoo.data.people.figure import (
@@ -47,7 +47,8 @@ _CHUNK = 8
 _COARSE = 0.75
 """Cells of the canvas per pixel: what the optics blur anyway is not drawn."""
 
-_FACES_WIDE = 3.0
+_METRES = 0.6
+"""Width of what a picture of a body shows."""
 _FACE_CELLS = 64
 _PRINTS = {"VIS": 1.0, "NIR": 1.0, "SWIR": 1.0, "MWIR": 0.0, "LWIR": 0.0}
 _OCCLUDED = 0.16
@@ -336,10 +337,11 @@ def _visible(
 def _same_lens(path: Path) -> Path:
     """Return the path for a picture of a body by the lens that ``path_at`` means for one of a face.
 
-    A face picture is about 0.2 m wide, a body's 0.6 m: the same blur and wander cover a third of the picture.
+    Pixels of 112 across a face become pixels of 64 across a body.
     """
+    smaller = 64.0 / 112.0 * FACE_METRES / _METRES
     return path._replace(
-        columns=min(112.0, _FACES_WIDE * path.columns), warp=path.warp / _FACES_WIDE, blur=path.blur / _FACES_WIDE
+        columns=min(112.0, path.columns * _METRES / FACE_METRES), warp=path.warp * smaller, blur=path.blur * smaller
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from xzoo.data.people.draws import fields, noise_rows, uniforms
 from xzoo.data.people.surface import LEFT, SPAN, TOP, Canvas, gaussians
 from xzoo.data.people.traits import Values
 
-__all__ = ["BITS", "CAMERAS", "Camera", "Path", "compose", "expose", "path_at", "pose_grid"]
+__all__ = ["BITS", "CAMERAS", "FACE_METRES", "Camera", "Path", "compose", "expose", "path_at", "pose_grid"]
 
 _STEPS = 3
 _EYES = (56.0, 51.6)
@@ -69,23 +70,36 @@ _REACH = {"VIS": 70.0, "NIR": 66.0, "SWIR": 60.0, "MWIR": 45.0, "LWIR": 30.0}
 """Columns across a face at 30 m, seen by cameras that frame whole people: pixels are fewer where waves are longer."""
 
 
+FACE_METRES = 0.2
+"""Width of what a picture of a face shows."""
+
+_WAVE = {"VIS": 0.55, "NIR": 0.85, "SWIR": 1.5, "MWIR": 4.0, "LWIR": 10.0}
+"""Middle of each band, micrometres."""
+
+_TURBULENCE = 3e-14
+"""Refractive-index structure constant of the air, m^(-2/3): a mild day a few metres above the ground, where 1e-14 to
+1e-13 are usual by day."""
+
+
 def path_at(distance: float | None, spectrum: str) -> Path:
     """Return what a distance in metres does; None is a camera at arm's length.
 
-    Turbulence moves and blurs image points with the distance to the power 3/2
-    at most (weak turbulence: Fried, *J. Opt. Soc. Am.* 56, 1966), less at long
-    wavelengths; haze takes contrast exponentially (Koschmieder). The constants
-    are ours, set so that 500 m is hard and not hopeless.
+    Turbulence moves and blurs image points as in a long exposure through air of
+    one strength, half of the variance each: a width of 0.98 lambda / r0 with
+    ``r0 = (0.423 k^2 Cn2 distance) ** (-3 / 5)`` (Fried, *J. Opt. Soc. Am.* 56,
+    1966), so less at long wavelengths. Haze takes contrast exponentially
+    (Koschmieder). The strength, that half and the pixels are ours.
     """
     if distance is None:
         return Path(112.0, 0.0, 0.0, 1.0)
-    calm = {"VIS": 1.0, "NIR": 0.9, "SWIR": 0.8, "MWIR": 0.6, "LWIR": 0.5}[spectrum]
-    air = calm * (distance / 500.0) ** 0.75
+    wave = _WAVE[spectrum] * 1e-6
+    coherence = (0.423 * (2.0 * math.pi / wave) ** 2 * _TURBULENCE * distance) ** -0.6
+    spread = 0.98 * wave / coherence * distance / 2.355 * (112.0 / FACE_METRES)
     return Path(
         columns=min(112.0, _REACH[spectrum] * (30.0 / max(distance, 1.0)) ** 0.33),
-        warp=0.9 * air,
-        blur=0.8 * air,
-        contrast=float(torch.tensor(-distance / 1500.0).exp()),
+        warp=spread * math.sqrt(0.5),
+        blur=spread * math.sqrt(0.5),
+        contrast=math.exp(-distance / 1500.0),
     )
 
 
