@@ -18,6 +18,7 @@ from xzoo.losses.metric import Mined
 from xzoo.recipes.schema import Recipe
 from xzoo.training import engine, finetune
 from xzoo.training.mining import mean
+from xzoo.training.work import LeftOutWarning
 
 BANDS = ("VIS", "MWIR", "LWIR")
 SIZE = (64, 32)
@@ -38,9 +39,9 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def small(**options: object) -> xzoo.families.base.Embedder:
+def small(depth: int = 2) -> xzoo.families.base.Embedder:
     torch.manual_seed(0)
-    return xzoo.create("part_vit_tiny", input_size=SIZE, depth=2, **options)
+    return xzoo.create("part_vit_tiny", input_size=SIZE, depth=depth)
 
 
 def plan(**changes: object) -> Recipe:
@@ -179,6 +180,21 @@ def test_a_person_without_a_band_is_left_out_unless_the_recipe_fills_it(bodies: 
     assert getattr(engine.draw(filled, part, "VIS", 0), "skipped") == ()  # noqa: B009
     with pytest.raises(errors.RecipeError, match="sampler domains"):
         plan(**{"stages.adapt.batch.missing": "resample", "stages.adapt.batch.sampler": "balanced"})
+
+
+def test_people_who_lack_a_band_are_counted_in_a_warning_and_in_the_facts_of_the_run(
+    bodies: Path, tmp_path: Path
+) -> None:
+    manifest = Manifest.read(bodies)
+    gone = manifest.select(split="train").subjects[1]
+    kept = [row for row in manifest.rows if (row.subject, row.spectrum) != (gone, "LWIR")]
+    one = plan(**{"stages.adapt.steps": 1, "stages.adapt.batch.size": 12})
+    said = rf"1 of 6 subjects are left out of stage 'adapt' \({gone}\): they lack one of VIS MWIR LWIR"
+    with pytest.warns(LeftOutWarning, match=said):
+        part = Manifest(tuple(kept), manifest.root)
+        run = finetune(small(depth=1), part, recipe=one, output=tmp_path / "run", evaluate=False)
+    told = {"subjects": 1, "of": 6, "domains": ["VIS", "MWIR", "LWIR"], "names": [gone]}
+    assert run.facts["left_out"] == {"adapt": told}
 
 
 def test_lora_is_put_on_the_attention_of_every_block_and_nowhere_else() -> None:

@@ -22,6 +22,7 @@ import xzoo
 from xzoo import adapters, errors, hub
 from xzoo.adapters import AttachedAdapter, LoraOptions, NormsOptions
 from xzoo.adapters.base import owned
+from xzoo.data.samplers import DomainSampler
 from xzoo.evaluation import Report, evaluate
 from xzoo.families.base import Embedder, Plain
 from xzoo.recipes.schema import Recipe, Train
@@ -208,6 +209,7 @@ class Work:
 
     def _stage(self, number: int, progress: engine.Progress, bar: Any, asked: list[int]) -> None:
         """Run one stage to its end, or until Ctrl-C asks for a stop."""
+        tell_left_out(progress, self.facts)
         kept, epochs = time.monotonic(), MinedEpochs(progress, self.metrics, self.done)
         with open(self.metrics if self.writes else os.devnull, "a", encoding="utf-8") as log:
             for step in engine.run(progress):
@@ -279,6 +281,29 @@ def ending_told(run: _Told) -> Iterator[None]:
     except Exception as fault:
         run._write_facts(state="failed", reason=str(fault))
         raise
+
+
+class LeftOutWarning(UserWarning):
+    """Subjects take no part in a stage: they lack one of the spectra that everybody in a batch is seen in."""
+
+
+def tell_left_out(progress: engine.Progress, facts: dict[str, Any]) -> None:
+    """Count the subjects that a sampler of domains leaves out, in a warning and in the facts of the run."""
+    sampler = progress.sampler
+    if not isinstance(sampler, DomainSampler) or not sampler.skipped:
+        return
+    names, count = sampler.skipped, len(sampler.skipped) + len(sampler.subjects)
+    told = {"subjects": len(names), "of": count, "domains": list(sampler.domains), "names": list(names[:20])}
+    facts.setdefault("left_out", {})[progress.stage.name] = told
+    more = ", ..." if len(names) > 3 else ""
+    drops = progress.stage.batch.missing == "drop"
+    warnings.warn(
+        f"{len(names)} of {count} subjects are left out of stage {progress.stage.name!r} "
+        f"({', '.join(names[:3])}{more}): they lack {'one' if drops else 'all but one'} of {' '.join(sampler.domains)}."
+        + (" With batch: {missing: resample} those with two of them would stay." if drops else ""),
+        LeftOutWarning,
+        stacklevel=2,
+    )
 
 
 def _row(step: engine.Step, number: int, stage: str) -> dict[str, Any]:
