@@ -62,7 +62,9 @@ def call(loss: Any, name: str, student: Any = None) -> Tensor:
 def test_the_registry_says_which_losses_learn() -> None:
     of_few_pixels = {"decoded", "softmax"}  # in test_lowres_losses.py
     of_spectra = {"spectrum_head", "subject_spectrum", "mixer_identity", "idkl_heads"}  # in test_peer_losses.py
-    assert set(CASES) | of_few_pixels | of_spectra == {name for name, entry in losses.LOSSES.items() if entry.learns}
+    of_landmarks = {"dikd"}  # in test_dikd.py
+    elsewhere = of_few_pixels | of_spectra | of_landmarks
+    assert set(CASES) | elsewhere == {name for name, entry in losses.LOSSES.items() if entry.learns}
     for name in NAMES:
         assert isinstance(made(name), nn.Module)
         assert list(made(name).parameters()), name

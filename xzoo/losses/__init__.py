@@ -152,7 +152,7 @@ LOSSES = {
     "gnll": _in("landmarks", inputs="points"),
     "anisotropic": _in("landmarks", inputs="points"),
     "heatmap": _in("landmarks", inputs="maps"),
-    "dikd": _in("dikd", inputs="maps", code="Dikd", learns=True, takes=("heads",)),
+    "dikd": _in("dikd", inputs="maps", code="Dikd", learns=True, takes=("student_head", "teacher_head", "truth")),
 }
 
 # Numbers by which something is divided, or that count something.

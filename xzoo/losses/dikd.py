@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -147,7 +148,7 @@ class Dikd(Learned):
         """Return the loss of one batch."""
         self.prepare(student, teacher)
         theirs, parts = teacher.detach(), {}
-        total = student.new_zeros(())
+        total = student.flatten()[:0].sum()  # 0, and part of the graph whatever is switched off
 
         def add(name: str, weight: float, value: Tensor) -> None:
             nonlocal total
@@ -190,20 +191,20 @@ class Dikd(Learned):
 
 def _losses(units: Literal["px", "unit"], side: float) -> dict[str, Compare]:
     """Return what points are compared by."""
-
-    def sure(student: Tensor, teacher: Tensor) -> Tensor:
-        if student.shape[-1] != 3 or teacher.shape[-1] != 3:
-            raise errors.OptionError(
-                f"dikd compares points {list(student.shape)} and {list(teacher.shape)} as Gaussians.",
-                why="Both need x, y and ln s: [B, L, 3].",
-                do="head gaussian or heatmap, or distance: wing",
-            )
-        return gaussian(student, teacher)
-
     return {
-        "wing": lambda student, teacher: wing(student, teacher, units=units, side=side),
-        "smooth_l1": lambda student, teacher: smooth_l1(student, teacher, units=units, side=side),
+        "wing": functools.partial(wing, units=units, side=side),
+        "smooth_l1": functools.partial(smooth_l1, units=units, side=side),
         "gnll": gnll,
         "anisotropic": anisotropic,
-        "gaussian": sure,
+        "gaussian": _as_gaussians,
     }
+
+
+def _as_gaussians(student: Tensor, teacher: Tensor) -> Tensor:
+    if student.shape[-1] != 3 or teacher.shape[-1] != 3:
+        raise errors.OptionError(
+            f"dikd compares points {list(student.shape)} and {list(teacher.shape)} as Gaussians.",
+            why="Both need x, y and ln s: [B, L, 3].",
+            do="head gaussian or heatmap, or distance: wing",
+        )
+    return gaussian(student, teacher)

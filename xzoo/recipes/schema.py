@@ -503,7 +503,7 @@ class Stage(Closed):
     @property
     def truths(self) -> list[str]:
         """Return the views whose landmarks are needed."""
-        injecting = [t.signals[0].view for t in self.losses if "heads" in losses.LOSSES[t.name].takes]
+        injecting = [t.signals[0].view for t in self.losses if "student_head" in losses.LOSSES[t.name].takes]
         return list(dict.fromkeys([*self.views_of(TRUTH), *injecting]))
 
     def paths_of(self, who: str) -> list[str]:
@@ -582,7 +582,7 @@ class Stage(Closed):
             have = ", ".join(view for view in self.views.named if self.masks(view)) or "none"
             raise ValueError(f"loss {term.key!r}: {term.masked!r} is no view with a mask; there are: {have}")
         entry = losses.LOSSES[term.name]
-        if "heads" in entry.takes and any(part.paths != ("trunk",) for part in term.signals):
+        if "student_head" in entry.takes and any(part.paths != ("trunk",) for part in term.signals):
             raise ValueError(
                 f"loss {term.key!r} sends maps through heads; write on: [student.VIEW:trunk, WHO.VIEW:trunk]"
             )

@@ -407,7 +407,7 @@ def _shareable(batch: Batch, stage: Stage, student: nn.Module, world: World) -> 
 
     if world.size == 1:
         return
-    if any("heads" in losses.get(term.name).takes for term in stage.losses):
+    if any("student_head" in losses.get(term.name).takes for term in stage.losses):
         raise errors.RunError(
             f"stage {stage.name!r} on {world.size} processes",
             why="Its loss runs the student's last layer itself, whose gradient every process would count anew.",

@@ -1,7 +1,8 @@
 """What each part of MLCM-KD is worth, run again: the ablation of its transfer level, and of its two levels.
 
-No figure of the paper could be verified (its text is known by its abstract and two summaries), so none of it is printed:
-what stands beside ours are figures of other methods on real data, to which ours on generated people do not compare.
+No figure of the paper could be verified (its text is known by its abstract and two summaries), so none of it is
+printed: what stands beside ours are figures of other methods on real data, to which ours on generated people do not
+compare.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ class Row(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """How much lower the NME of one network is than of another on the same pictures; 95 % by subject, seeds averaged."""
+    """How much lower the NME of one network is than of another on the same pictures.
+
+    Seeds are averaged; the interval draws subjects again with all their pictures.
+    """
 
     text: str
     gain: float

@@ -84,7 +84,7 @@ def make(term: LossTerm, shapes: Mapping[str, Shapes] | None, counts: Counts, ro
         schedule=term.schedule,
         head=term.head,
         masked=term.masked,
-        heads="heads" in entry.takes,
+        heads="student_head" in entry.takes,
     )
 
 
