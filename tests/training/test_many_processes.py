@@ -153,21 +153,72 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_in_the_same_bytes(peopl
     assert kills >= int(os.environ.get("XZOO_KILLS", "20")) - 2
 
 
+def launched(folder: Path, call: list[str], precision: str = "no") -> None:
+    """Run a script on two processes by accelerate's launcher."""
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", precision, "--dynamo_backend", "no", "--main_process_port", "0"]
+    finished([*launch, *call], folder)
+
+
+def curves(*folders: Path) -> list[list[float]]:
+    lines = [(folder / "metrics.jsonl").read_text().splitlines() for folder in folders]
+    return [[row["loss"] for row in map(json.loads, found) if "loss" in row] for found in lines]
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_the_same_global_batch(people: Path, tmp_path: Path) -> None:
     prepare(tmp_path / "work", "eval", 12)
     finished(words(tmp_path / "work", people, tmp_path / "one"), tmp_path / "work")
     subprocess.run(["rm", "-rf", str(tmp_path / "work" / "cache")], check=True)
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    finished([*launch, *words(tmp_path / "work", people, tmp_path / "two")], tmp_path / "work")
-    one, two = (
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("one", "two")
-    )
+    launched(tmp_path / "work", words(tmp_path / "work", people, tmp_path / "two"))
+    one, two = curves(tmp_path / "one", tmp_path / "two")
     assert len(one) == len(two) == 24
-    worst = max(abs(a["loss"] - b["loss"]) for a, b in zip(one, two, strict=True))
+    worst = max(abs(a - b) for a, b in zip(one, two, strict=True))
     assert worst < 1e-5
     ours, theirs = (load_file(tmp_path / name / "student.safetensors") for name in ("one", "two"))
     for name, tensor in ours.items():
         torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+FINETUNE = """
+import sys, torch
+from torch import nn
+import xzoo
+from xzoo import recipes
+
+torch.set_num_threads(1)
+grid = (16 // 4) ** 2
+xzoo.register("big", lambda: nn.Sequential(
+    nn.Conv2d(3, 8, 3, 2, 1), nn.GELU(), nn.Conv2d(8, 8, 3, 2, 1), nn.Flatten(),
+    nn.LayerNorm(8 * grid), nn.Linear(8 * grid, 16),
+), input={"size": [3, 16, 16]})
+torch.manual_seed(0)
+plan = recipes.load("xedgeface").with_({
+    "stages.*.train.groups": "all", "stages.*.batch.size": 8, "stages.*.batch.accumulate": 2,
+    "stages.*.steps": 8, "stages.*.optimiser.lr": 1e-3, "stages.*.optimiser.clip": 0.5,
+})
+xzoo.finetune(xzoo.create("big"), sys.argv[1], recipe=plan, output=sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "close"), [("no", 1e-5), ("bf16", 0.01)])
+def test_fine_tuning_on_two_processes_is_that_on_one(
+    precision: str, close: float, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accumulated and clipped; figures are taken by both and written by one."""
+    (tmp_path / "script.py").write_text(FINETUNE)
+    call = [str(tmp_path / "script.py"), str(people)]
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
+    finished([*call, str(tmp_path / "one")], tmp_path)
+    launched(tmp_path, [*call, str(tmp_path / "two")], precision)
+    one, two = curves(tmp_path / "one", tmp_path / "two")
+    assert len(one) == len(two) == 8
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < close
+    first, second = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
+    assert (first["processes"], second["processes"], second["state"]) == (1, 2, "done")
+    stages = [facts["settings"]["recipe"]["stages"] for facts in (first, second)]
+    assert stages[0] == stages[1] and stages[1][0]["precision"] == {"no": "float32", "bf16": "bf16"}[precision]
+    assert second["after"]["auc"] == pytest.approx(first["after"]["auc"], abs=0.02)
+    evaluations = (tmp_path / "two" / "metrics.jsonl").read_text().count('"evaluation"')
+    assert evaluations == 2
