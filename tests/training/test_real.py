@@ -75,7 +75,7 @@ def test_both_claims_of_xedgeface_show_on_faces(table: Table) -> None:
     assert (start.rank1, start.vis_rank1) == (pytest.approx(11.25), pytest.approx(94.375))
     assert held.rank1 >= 72 and held.vis_rank1 >= start.vis_rank1 - 1
     assert held.kept > 85 and loose.kept < 50
-    assert [claim.holds for claim in claims(table.rows)] == [True, True]
+    assert [claim.holds for claim in claims(table)] == [True, True]
 
 
 @pytest.mark.timeout(1800)

@@ -11,11 +11,29 @@ from PIL import Image
 
 from xzoo import cli, errors
 from xzoo.families.base import Embedder
-from xzoo.training.reproduce import OBJECTIVES, PRESETS, PUBLISHED, Row, Sides, ablation, claims, means, objectives
+from xzoo.training.reproduce import (
+    OBJECTIVES,
+    PRESETS,
+    PUBLISHED,
+    Hits,
+    Row,
+    Sides,
+    Table,
+    ablation,
+    against,
+    claims,
+    intervals,
+    means,
+    objectives,
+)
 
 
 def row(groups: str, weight: float, *figures: float, seed: int = 0) -> Row:
     return Row("-" if groups == "-" else "xedgeface", groups, weight, seed, 9, *figures)
+
+
+def as_table(rows: list[Row], hits: list[Hits] | None = None, who: tuple[str, ...] = ()) -> Table:
+    return Table("net", "faces", Sides("VIS", "LWIR", "VIS", False), rows, hits or [], Hits(who, who))
 
 
 def test_means_are_taken_over_the_seeds_of_each_cell() -> None:
@@ -47,10 +65,49 @@ def test_claims_are_read_from_the_largest_preset(
 ) -> None:
     rows = [row("-", 0.0, 11, 60, 40, 94.4, 100), row("ln", 0.0, 0, 0, 0, 0, 0), row("ln", 1.0, 99, 99, 0, 99, 99)]
     rows += [row("ln+st", weight, r, 50.0, 50.0, vis, 90.0) for weight, (r, vis) in ((0.0, loose), (1.0, held))]
-    found = claims(rows)
+    found = claims(as_table(rows))
     assert [claim.holds for claim in found] == said
     assert f"{held[0]:.1f}" in found[0].figures and f"{loose[1]:.1f}" in found[1].figures
-    assert len(claims(rows[:1] + rows[-1:])) == 1
+    assert len(claims(as_table(rows[:1] + rows[-1:]))) == 1
+    assert [claim.interval for claim in found] == [None, None]
+
+
+def test_intervals_draw_subjects_again_with_the_mean_of_all_seeds_for_each_probe() -> None:
+    who = ("ann", "ann", "bob", "bob")
+    rows = [row("-", 0.0, 25, 0, 0, 50, 0)] + [row("ln", 1.0, 75, 0, 0, 100, 0, seed=seed) for seed in (0, 1)]
+    hits = [
+        Hits((True, False, False, False), (True, True, False, False)),
+        Hits((True, True, True, False), (True,) * 4),
+        Hits((True, True, False, True), (True,) * 4),
+    ]
+    table = as_table(rows, hits, who)
+    start, held = intervals(table)
+    # Of ann and bob, each draw has one of them twice or both: ann finds a half and bob none at the start,
+    # all and a half of the two seeds' mean afterwards.
+    assert start.rank1 == (0.0, 50.0) and held.rank1 == (50.0, 100.0)
+    assert start.vis_rank1 == (0.0, 100.0)
+    assert 30 < held.vis_rank1[0] < 40 and held.vis_rank1[1] == 100  # no error at all: Wilson over two subjects
+    assert against(table, ("xedgeface", "ln", 1.0), ("-", "-", 0.0)) == (50.0, (50.0, 50.0))
+    assert claims(table)[0].interval == (50.0, 50.0)
+    assert "+50.0 [50.0, 50.0]" in claims(table)[0].figures
+
+
+def test_what_the_probes_of_the_rows_found_is_what_their_rates_say(
+    toy: Embedder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = toy_options(toy, monkeypatch, tmp_path)
+    for images in (2, 4):  # leaving one image out, and templates
+        found = ablation(
+            crowd(tmp_path / f"{images}", images), presets=("all",), weights=(1.0,), seeds=(0, 1),
+            **options | {"output": tmp_path / f"sweep{images}", "steps": 3},
+        )  # fmt: skip
+        assert len(found.hits) == len(found.rows) == 3
+        for line, hits in zip(found.rows, found.hits, strict=True):
+            assert line.rank1 == pytest.approx(100 * np.mean(hits.across))
+            assert line.vis_rank1 == pytest.approx(100 * np.mean(hits.inside))
+        assert set(found.subjects.across) == {"p5", "p6", "p7"} == set(found.subjects.inside)
+        for line, ends in zip(means(found.rows), intervals(found), strict=True):
+            assert ends.rank1[0] <= line.rank1 <= ends.rank1[1]
 
 
 def crowd(folder: Path, images: int) -> Path:
@@ -134,3 +191,4 @@ def test_without_data_the_command_runs_on_generated_people_and_prints_ours_besid
     assert "hybrid_fr on generated people, who show that the method works" in said
     assert "a few layers align the bands: " in said and "self-distillation keeps VIS: " in said
     assert "99.34" in said and "not to be compared row by row" in said
+    assert said.count("95 %") >= 2

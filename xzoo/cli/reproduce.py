@@ -9,7 +9,7 @@ import click
 from xzoo.cli.shared import as_json, batch, emit, table, weights
 
 if TYPE_CHECKING:
-    from xzoo.training.reproduce import Row
+    from xzoo.training.reproduce import Ends, Row, Table
 
 __all__ = ["command"]
 
@@ -97,14 +97,18 @@ def command(
         **{key: value for key, value in chosen.items() if value},
     )
     where = "generated people, who show that the method works and nothing of its rates" if data is None else data
-    said = reproduce.claims(found.rows) if which == "ablation" else []
+    said = reproduce.claims(found) if which == "ablation" else []
+    ends = reproduce.intervals(found)
+    compared = [] if which == "ablation" else _compared(found)
     text = [
         f"ours: {found.model} on {where}; {seeds} run{'s' * (seeds > 1)} of each cell, in percent",
         str(found.sides),
         "VIS kept: mean cosine of VIS embeddings to those of the network as it came, times 100",
+        "95 %: people of the probes drawn again, a probe counting with the share of the runs that found it",
         "",
-        _ours(reproduce.means(found.rows), which),
+        _ours(reproduce.means(found.rows), ends, found.rows, which),
         "",
+        *([*compared, ""] if compared else []),
         *(f"{claim.text}: {'yes' if claim.holds else 'NOT HERE'} ({claim.figures})" for claim in said),
         *([""] if said else []),
         "published: MCXFace, VIS gallery, thermal probes, in percent (George, Unal and Marcel, 2026); other data and,",
@@ -117,23 +121,54 @@ def command(
         "data": found.data,
         "sides": found.sides._asdict(),
         "rows": [row._asdict() for row in found.rows],
+        "means": [
+            {**row._asdict(), "intervals": near._asdict()}
+            for row, near in zip(reproduce.means(found.rows), ends, strict=True)
+        ],
         "claims": [claim._asdict() for claim in said],
         "published": reproduce.PUBLISHED,
     }
     emit(facts, as_json=as_json, text="\n".join(text))
 
 
-def _ours(rows: list[Row], which: str) -> str:
+def _compared(found: Table) -> list[str]:
+    """Return how each recipe stands to the first one."""
+    from xzoo.training.reproduce import against, means
+
+    first, *others = means(found.rows)[1:]
+    lines = []
+    for row in others:
+        points, near = against(found, row[:3], first[:3])
+        lines.append(f"{row.recipe} against {first.recipe}: rank-1 {points:+.1f} {_ends(near)}")
+    return lines
+
+
+def _ends(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:.1f}, {interval[1]:.1f}]"
+
+
+def _ours(rows: list[Row], ends: list[Ends], runs: list[Row], which: str) -> str:
     first = ("trains", "λ") if which == "ablation" else ("recipe", "trains")
-    cells = [
-        (
-            *((row.groups, f"{row.weight:g}") if which == "ablation" else (row.recipe, row.groups)),
-            str(row.parameters),
-            *(f"{value:.2f}" for value in row[5:]),
+    cells = []
+    for row, near in zip(rows, ends, strict=True):
+        each = [run.rank1 for run in runs if run[:3] == row[:3]]
+        rank1, auc, eer, visible, kept = (f"{value:.2f}" for value in row[5:])
+        cells.append(
+            (
+                *((row.groups, f"{row.weight:g}") if which == "ablation" else (row.recipe, row.groups)),
+                str(row.parameters),
+                rank1,
+                _ends(near.rank1),
+                f"{min(each):.1f}-{max(each):.1f}" if len(each) > 1 else "-",
+                auc,
+                eer,
+                visible,
+                _ends(near.vis_rank1),
+                kept,
+            )
         )
-        for row in rows
-    ]
-    return table((*first, "parameters", "rank-1", "AUC", "EER", "VIS rank-1", "VIS kept"), cells)
+    named = ("rank-1", "95 %", "by seed", "AUC", "EER", "VIS rank-1", "95 %", "VIS kept")
+    return table((*first, "parameters", *named), cells)
 
 
 def _theirs(published: dict[str, dict[str, float]]) -> str:

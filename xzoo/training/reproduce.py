@@ -17,6 +17,9 @@ import numpy as np
 from xzoo import errors, hub, recipes
 from xzoo.data.manifest import Manifest
 from xzoo.evaluation import embed_images, evaluate
+from xzoo.evaluation.intervals import Interval, bootstrap_ratio, by_subject
+from xzoo.evaluation.protocols.sides import Side, choose
+from xzoo.evaluation.ranking import search
 from xzoo.models import create
 from xzoo.recipes.schema import Recipe
 from xzoo.training import finetune
@@ -29,12 +32,16 @@ __all__ = [
     "PUBLISHED",
     "TABLES",
     "Claim",
+    "Ends",
+    "Hits",
     "Row",
     "Settings",
     "Sides",
     "Table",
     "ablation",
+    "against",
     "claims",
+    "intervals",
     "means",
     "objectives",
 ]
@@ -113,21 +120,44 @@ class Sides(NamedTuple):
         return f"gallery: means of {self.gallery}; probes: {self.across}; VIS rank-1: leave one image out"
 
 
+class Hits(NamedTuple):
+    """Something of each probe that has a mate: of another band, and of VIS."""
+
+    across: tuple[Any, ...]
+    inside: tuple[Any, ...]
+
+
+class Ends(NamedTuple):
+    """95 % intervals, in percent."""
+
+    rank1: Interval
+    vis_rank1: Interval
+
+
 class Table(NamedTuple):
-    """A table that was run again."""
+    """A table that was run again.
+
+    ``hits`` says for each row which probes found their subject first, ``subjects`` whose those probes are.
+    """
 
     model: str
     data: str
     sides: Sides
     rows: list[Row]
+    hits: list[Hits]
+    subjects: Hits
 
 
 class Claim(NamedTuple):
-    """Something that the paper says, the figures that speak of it, and whether they say the same."""
+    """Something that the paper says, the figures that speak of it, and whether they say the same.
+
+    ``interval``: 95 % of the difference that it rests on, in points; see :func:`against`.
+    """
 
     text: str
     figures: str
     holds: bool
+    interval: Interval | None = None
 
 
 class Settings(TypedDict, total=False):
@@ -258,6 +288,8 @@ def _sweep(
     parts = hold_out(manifest)
     sides = _sides(parts)
     rows: list[Row] = []
+    hits: list[Hits] = []
+    subjects = Hits((), ())
 
     def add(network: Any, recipe: str, groups: str, weight: float, seed: int, parameters: int) -> None:
         across, inside = (
@@ -275,6 +307,10 @@ def _sweep(
         cosines = (now * start).sum(1) / np.linalg.norm(now, axis=1) / np.linalg.norm(start, axis=1)
         figures = (100 * value for value in (across.rank1, across.auc, across.eer, inside.rank1, float(cosines.mean())))
         rows.append(Row(recipe, groups, weight, seed, parameters, *figures))
+        asked = [_hits(network, parts, sides, probe) for probe in (sides.across, sides.inside)]
+        hits.append(Hits(*(found for found, _ in asked)))
+        nonlocal subjects
+        subjects = Hits(*(who for _, who in asked))
         if report is not None:
             report(rows[-1])
 
@@ -297,7 +333,23 @@ def _sweep(
                 evaluate=False,
             )
             add(run.model, cell.recipe, cell.groups, cell.weight, seed, run.facts["adapter"]["parameters"])
-    return Table(model, named, sides, rows)
+    return Table(model, named, sides, rows, hits, subjects)
+
+
+def _hits(network: Any, parts: Parts, sides: Sides, probe: str) -> tuple[tuple[bool, ...], tuple[str, ...]]:
+    """Return which probes find their subject first, and whose they are; as ``evaluate`` compares them."""
+    known, asked = choose(parts.manifest, Side.parse(sides.gallery), Side.parse(probe), parts.evaluated)
+    members, probes = (embed_images(network, side, 64) for side in (known, asked))
+    owners, whose = (np.array([row.subject for row in side.rows]) for side in (known, asked))
+    own, other = (np.array([row.index for row in side.rows]) for side in (asked, known))
+    if sides.templates or probe == sides.across:
+        subjects, owner = np.unique(owners, return_inverse=True)
+        means = [members[owner == place].mean(0, dtype=np.float64) for place in range(len(subjects))]
+        found = search(probes, np.stack(means).astype(np.float32), whose, subjects)
+    else:  # with its own number as its camera, an image is not compared with itself
+        found = search(probes, members, whose, owners, own, other)
+    mated = found.mated
+    return tuple((found.rank[mated] == 1).tolist()), tuple(whose[mated].tolist())
 
 
 def _sides(parts: Parts) -> Sides:
@@ -316,11 +368,19 @@ def _sides(parts: Parts) -> Sides:
     return Sides(SOURCE, probes[0], SOURCE, False)
 
 
+_Key = tuple[str, str, float]
+"""A cell of a sweep: recipe, groups and weight."""
+
+
+def _key(row: Row) -> _Key:
+    return row.recipe, row.groups, row.weight
+
+
 def means(rows: Sequence[Row]) -> list[Row]:
     """Return the mean over seeds of each cell, in the order of the sweep; ``seed`` counts the runs."""
-    cells: dict[tuple[str, str, float], list[Row]] = {}
+    cells: dict[_Key, list[Row]] = {}
     for row in rows:
-        cells.setdefault((row.recipe, row.groups, row.weight), []).append(row)
+        cells.setdefault(_key(row), []).append(row)
     averaged = []
     for (recipe, groups, weight), found in cells.items():
         figures = (statistics.fmean(values) for values in zip(*(row[5:] for row in found), strict=True))
@@ -328,34 +388,89 @@ def means(rows: Sequence[Row]) -> list[Row]:
     return averaged
 
 
-def claims(rows: Sequence[Row], within: float = 1.0) -> list[Claim]:
+def _shares(table: Table) -> dict[_Key, Hits]:
+    """Return for each cell in how many of its runs each probe found its subject first, as a share of them."""
+    cells: dict[_Key, list[Hits]] = {}
+    for row, hits in zip(table.rows, table.hits, strict=True):
+        cells.setdefault(_key(row), []).append(hits)
+    return {
+        key: Hits(*(tuple(np.mean(side, 0).tolist()) for side in zip(*found, strict=True)))
+        for key, found in cells.items()
+    }
+
+
+def intervals(table: Table) -> list[Ends]:
+    """Return 95 % intervals of the rates that :func:`means` gives, in its order.
+
+    Each probe counts with the share of the runs in which it found its subject first, and subjects are drawn again
+    with all their probes: the intervals tell of other people, not of other seeds.
+    """
+
+    def ends(shares: Sequence[float], whose: Sequence[str]) -> Interval:
+        low, high = by_subject({"": np.array(shares)}, np.array(whose))[""]
+        return 100 * low, 100 * high
+
+    return [
+        Ends(ends(found.across, table.subjects.across), ends(found.inside, table.subjects.inside))
+        for found in _shares(table).values()
+    ]
+
+
+def against(table: Table, ours: _Key, theirs: _Key, *, inside: bool = False) -> tuple[float, Interval]:
+    """Return by how many points of rank-1 a cell is ahead of another on the same probes, and 95 % by subjects.
+
+    Args:
+        table: That was run.
+        ours: Recipe, groups and weight of a row.
+        theirs: Those of the row that it is compared with.
+        inside: Take VIS rank-1.
+    """
+    shares, side = _shares(table), int(inside)
+    ahead = np.subtract(shares[ours][side], shares[theirs][side])
+    ((low, high),) = bootstrap_ratio(ahead[:, None], np.ones(len(ahead)), np.array(table.subjects[side]))
+    return 100 * float(ahead.mean()), (100 * low, 100 * high)
+
+
+def claims(table: Table, within: float = 1.0) -> list[Claim]:
     """Hold what the paper's abstract says against a table: that the bands are aligned, and that VIS is kept.
 
     Both are read from the last preset of the sweep, the largest; the second needs a row without self-distillation.
 
     Args:
-        rows: Of :func:`ablation`, any number of seeds.
+        table: Of :func:`ablation`, any number of seeds.
         within: Points of VIS rank-1 that count as kept.
     """
-    averaged = means(rows)
+    averaged = means(table.rows)
     start, last = averaged[0], averaged[-1].groups
     by_weight = {row.weight: row for row in averaged[1:] if row.groups == last}
     held = by_weight[max(by_weight)]
+
+    def ahead(other: Row, *, inside: bool) -> tuple[str, Interval | None]:
+        if not table.hits:
+            return "", None
+        points, ends = against(table, _key(held), _key(other), inside=inside)
+        return f"; {points:+.1f} [{ends[0]:.1f}, {ends[1]:.1f}]", ends
+
+    more, ends = ahead(start, inside=False)
     found = [
         Claim(
             "a few layers align the bands",
-            f"rank-1 {start.rank1:.1f} before, {held.rank1:.1f} with {last} and λ={held.weight:g}",
+            f"rank-1 {start.rank1:.1f} before, {held.rank1:.1f} with {last} and λ={held.weight:g}{more}",
             held.rank1 > start.rank1,
+            ends,
         )
     ]
     if 0.0 in by_weight and held.weight:
         loose = by_weight[0.0]
+        more, ends = ahead(loose, inside=True)
         found.append(
             Claim(
                 "self-distillation keeps VIS",
                 f"VIS rank-1 {start.vis_rank1:.1f} before, {held.vis_rank1:.1f} with λ={held.weight:g}, "
-                f"{loose.vis_rank1:.1f} without; cosine to before {held.kept / 100:.2f} and {loose.kept / 100:.2f}",
+                f"{loose.vis_rank1:.1f} without{more}; cosine to before {held.kept / 100:.2f} "
+                f"and {loose.kept / 100:.2f}",
                 loose.vis_rank1 < held.vis_rank1 >= start.vis_rank1 - within,
+                ends,
             )
         )
     return found
