@@ -13,18 +13,20 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+BODY = ("1", "2", "3", "4", "5", "6", "7", "mining")
+"""Tables of the method ``body``."""
+
 
 @click.command("reproduce", short_help="Run a published table again, beside its figures.")
-@click.argument("method", type=click.Choice(["xedgeface", "bridge", "aird"]))
+@click.argument("method", type=click.Choice(["xedgeface", "bridge", "aird", "body"]))
 @click.option(
     "--table",
     "which",
-    type=click.Choice(["ablation", "objectives", "cost", "protocols"]),
-    default="ablation",
-    show_default=True,
-    help="ablation: what each part is worth. objectives (xedgeface): recipes for the same task. cost and protocols "
-    "(bridge, aird): size and speed; figures on a data set.",
+    type=click.Choice(["ablation", "objectives", "cost", "protocols", *BODY]),
+    help="ablation, the default: what each part is worth. objectives (xedgeface): recipes for the same task. cost and "
+    "protocols (bridge, aird): size and speed; figures on a data set. 1 to 7 and mining (body): the paper's tables.",
 )
+@click.option("--all", "every", is_flag=True, help="Of body: every table, each network trained once.")
 @click.option("--protocol", metavar="NAME", help="Of --table protocols: tinyface, scface.d1, lfw, ...")
 @click.option("--sizes", type=click.Path(dir_okay=False), metavar="CSV", help="Of LFW-LR: a size for each image.")
 @click.option("--data", metavar="MANIFEST", help="A csv, a parquet or a folder. Default: generated people.")
@@ -41,7 +43,8 @@ __all__ = ["command"]
 @as_json
 def command(
     method: str,
-    which: str,
+    which: str | None,
+    every: bool,
     protocol: str | None,
     sizes: str | None,
     data: str | None,
@@ -61,6 +64,15 @@ def command(
     from xzoo.training import reproduce
 
     asked = weights(pretrained)
+    if method == "body":
+        from xzoo.cli import reproduce_body
+
+        sizes_of: dict[str, Any] = {"steps": steps, "batch": batch, "people": people, "output": output}
+        reproduce_body.tell(which, every=every, data=data, model=model, pretrained=asked, as_json=as_json, **sizes_of)
+        return
+    which = which or "ablation"
+    if every or which in BODY:
+        raise click.UsageError(f"--table {which if which in BODY else '--all'} belongs to body.")
     if method != "xedgeface":
         from xzoo.cli import reproduce_lowres
 

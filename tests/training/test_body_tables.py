@@ -1,0 +1,139 @@
+"""The tables of the body paper: printed counts, and every table run on a handful of generated people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import xzoo
+from xzoo import errors
+from xzoo.training import body_llcm, body_tables
+from xzoo.training.body_published import PUBLISHED, TITLES, published
+from xzoo.training.body_tables import Settings, Workshop, claim, fused
+
+TINY = Settings(train=8, test=6, frames=2, size=(64, 32), steps=2, batch=16)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    folder = tmp_path_factory.mktemp("body")
+    torch.manual_seed(0)
+    model = xzoo.create("part_vit_tiny", input_size=TINY.size, depth=1)
+    return Workshop(*body_tables.people(folder / "people", TINY), folder, settings=TINY, model=model)
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "column", "percent"),
+    [
+        ("1", "body, as it came", "SWIR", 38.10),
+        ("1", "face, fine-tuned", "SWIR", 59.38),
+        ("3", "face + lower", "LWIR", 66.67),
+        ("4", "MWIR", "LWIR", 95.58),
+        ("4", "VIS", "MWIR", 5.00),
+        ("5", "VIS + SWIR", "MWIR", 34.92),
+        ("6", "random", "LWIR", 71.43),
+        ("7", "32, LoRA", "MWIR", 71.43),
+        ("7", "96, all weights", "SWIR", 82.54),
+    ],
+)
+def test_printed_counts_give_the_printed_percentages(table: str, row: str, column: str, percent: float) -> None:
+    count = published(table, row, column)
+    assert count is not None
+    assert round(100 * count.hits / count.trials, 2) == percent
+
+
+def test_no_printed_count_has_more_hits_than_probes() -> None:
+    every = [count for rows in PUBLISHED.values() for cells in rows.values() for count in cells.values()]
+    assert len(every) > 60
+    assert all(0 <= count.hits <= count.trials for count in every)
+    assert published("4", "VIS", "VIS") is None
+
+
+@pytest.mark.parametrize("number", [number for number in TITLES if number != "2"])
+def test_every_table_has_a_count_beside_each_that_is_printed(workshop: Workshop, number: str) -> None:
+    found = workshop.table(number)
+    for row, cells in PUBLISHED.get(number, {}).items():
+        if number == "7" and not row.startswith("8,"):
+            continue  # eight people are all there are
+        for column in cells:
+            ours = found.rows[row][column]
+            assert 0 <= ours.hits <= ours.trials == (14 if number == "4" else 6), (row, column)
+    if number == "mining":
+        assert set(found.rows) == {"farthest positive of another band", "nearest negative of the same band"}
+        chance = found.rows["nearest negative of the same band"]["chance"]
+        assert chance.hits == round(0.25 * chance.trials)
+
+
+def test_each_network_is_trained_once_and_gone_on_with(workshop: Workshop) -> None:
+    workshop.table("6")
+    run = workshop.place(body_tables.TRAINED) / "run.json"
+    before = run.stat().st_mtime_ns
+    again = Workshop(workshop.bodies, None, workshop.folder, settings=TINY, model=workshop.base)
+    assert again.table("6") == workshop.table("6")
+    assert run.stat().st_mtime_ns == before
+
+
+def test_smaller_trainings_see_fewer_of_the_same_people(workshop: Workshop) -> None:
+    names = workshop.bodies.select(split="train").subjects
+    few, more = workshop._some(names, 3), workshop._some(names, 5)
+    assert (len(few), len(more)) == (3, 5)
+    assert few < more
+    assert workshop._some(names, 0) == set(names)
+
+
+def test_recipes_of_a_table_differ_as_the_table_says(workshop: Workshop) -> None:
+    full, low, random = (
+        workshop.plan(job).stages[0]
+        for job in (body_tables.Job(), body_tables.Job("lora"), body_tables.Job(sampler="images"))
+    )
+    assert full.train.groups == "all" and full.train.lora is None
+    assert low.train.lora is not None and low.train.lora.rank == 8
+    assert (full.batch.sampler, random.batch.sampler, random.batch.per_subject) == ("domains", "images", 4)
+    assert [term.key for term in full.losses] == ["identity", "triplet"]
+
+
+def test_the_mean_is_over_the_tokens_that_stay(workshop: Workshop) -> None:
+    tokens = np.arange(2 * 4 * 3, dtype=np.float32).reshape(2, 4, 3)
+    assert fused(tokens, ("torso", "lower_body"))[0].tolist() == [0, 1, 2, 7.5, 8.5, 9.5]
+    whole = workshop.base.embed(workshop.test.paths, normalise=False).numpy()
+    assert np.allclose(fused(workshop.tokens(body_tables.UNTRAINED), body_tables.PARTS), whole, atol=1e-4)
+
+
+def test_a_claim_holds_where_its_interval_lies_above_nothing() -> None:
+    values = np.r_[np.ones(30), np.zeros(20), -np.ones(10)][:, None]
+    found = claim("one over another", values)
+    assert found.figure == pytest.approx(20 / 60)
+    # Standard error of a mean: sqrt((40 / 60 - (20 / 60)^2) / 60) = 0.096.
+    assert found.interval == pytest.approx((20 / 60 - 1.96 * 0.0962, 20 / 60 + 1.96 * 0.0962), abs=0.015)
+    assert found.holds
+    assert not claim("noise", np.r_[np.ones(10), -np.ones(10)][:, None]).holds
+    unknown = np.c_[np.r_[np.full(5, np.nan), np.ones(5)]]
+    assert claim("half unknown", unknown).figure == 1.0
+
+
+def test_claims_are_those_of_the_tables_that_were_run(workshop: Workshop) -> None:
+    text = [one.text for one in workshop.claims(["1", "4", "6", "7"])]
+    assert [line.split(",")[0] for line in text] == [
+        *["fine-tuned over as it came"] * 3,
+        *["body over the better face"] * 2,
+        "MWIR and LWIR over the next closest",
+        "random batches spread the bands more than domain-aware ones",
+        "LoRA over all weights",
+    ]
+    assert workshop.claims(["3"]) == []
+
+
+def test_a_network_without_part_tokens_is_refused(tmp_path: Path, workshop: Workshop) -> None:
+    with pytest.raises(errors.OptionError, match="part_vit"):
+        Workshop(workshop.bodies, None, tmp_path, model="hybrid_fr", pretrained=True)
+
+
+def test_llcm_is_searched_by_every_protocol_with_public_lists(tmp_path: Path, workshop: Workshop) -> None:
+    rows = body_llcm.table_2(None, tmp_path, settings=TINY, model=workshop.base, people=9, cameras=2)
+    assert [row.protocol for row in rows.values()] == ["A", "B", "C"] * 2
+    for name, row in rows.items():
+        assert 0 <= (row.v2i_rank1 or 0) <= 1, name
+        assert (row.i2v_rank1 is None) == (row.protocol == "B")

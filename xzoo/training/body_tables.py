@@ -1,0 +1,484 @@
+"""The tables of *Multi-Domain Biometric Recognition using Body Embeddings* (arXiv 2503.10931), run again.
+
+Every table needs some of the same few networks: the house weights that saw VIS alone, and what the recipe ``body_md``
+makes of them. A :class:`Workshop` trains each of them once, in a run folder of its own, and searches with each once;
+tables and claims are read from its hits.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xzoo import errors, hub, recipes
+from xzoo.data.images import load_raw
+from xzoo.data.manifest import Manifest
+from xzoo.evaluation import embed_images, run_protocol
+from xzoo.evaluation.intervals import Interval, draws, percentiles
+from xzoo.families.base import Embedder, still
+from xzoo.families.part_vit.fusion import fuse
+from xzoo.families.part_vit.options import PARTS
+from xzoo.models import create
+from xzoo.recipes.schema import Recipe
+from xzoo.training.body_published import BANDS, SUBJECTS, Count
+from xzoo.training.distillation import distill
+from xzoo.training.mining import mean
+
+__all__ = ["DEFAULTS", "PEOPLE", "Claim", "Job", "Settings", "Table", "Workshop", "people"]
+
+DOMAINS = ("VIS-500m", "SWIR-30m", "MWIR-30m", "LWIR-30m")
+ALL = ("VIS", *BANDS)
+WORLD = 61
+"""The generator's seed here: nobody of the house weights' world."""
+
+FACES = {"face, as it came": "hybrid_fr", "face, fine-tuned": "hybrid_fr_x2v"}
+"""House networks in the place of AdaFace: taught on generated faces in VIS, and brought to all bands."""
+
+RATES = {"full": 3e-4, "lora": 3e-3}
+"""Of AdamW, chosen by this project: the paper names none."""
+
+KEPT = {
+    "face + torso + lower": PARTS,
+    "torso + lower": ("torso", "lower_body"),
+    "face + lower": ("face", "lower_body"),
+    "face + torso": ("face", "torso"),
+}
+
+
+class Settings(NamedTuple):
+    """How much is drawn and trained.
+
+    Attributes:
+        train: Generated people to learn from.
+        test: Generated people to search for.
+        frames: Pictures of each in a band: frames of one video.
+        size: Height and width of generated pictures.
+        steps: Of each training.
+        batch: Images in a step.
+        seed: Of batches, and of which subjects a smaller training gets.
+    """
+
+    train: int = 96
+    test: int = 252
+    frames: int = 4
+    size: tuple[int, int] = (384, 128)
+    steps: int = 150
+    batch: int = 64
+    seed: int = 0
+
+
+DEFAULTS = Settings()
+PEOPLE = "generated people, who show that the method works and nothing of its rates"
+
+
+class Job(NamedTuple):
+    """One training: which weights, on whom, in which bands, by which batches; ``mode`` is ``none`` for no training."""
+
+    mode: str = "full"
+    subjects: int = 0  # 0 is all
+    bands: tuple[str, ...] = ALL
+    sampler: str = "domains"
+
+    @property
+    def folder(self) -> str:
+        """The name of its run folder."""
+        return "-".join([self.mode, str(self.subjects or "all"), "".join(self.bands), self.sampler]).lower()
+
+
+UNTRAINED, TRAINED = Job("none"), Job()
+
+
+class Table(NamedTuple):
+    """A table: ``rows[row][column]`` are our counts."""
+
+    number: str
+    columns: tuple[str, ...]
+    rows: dict[str, dict[str, Count]]
+    notes: tuple[str, ...] = ()
+
+
+class Claim(NamedTuple):
+    """Something that the paper says, the figure that speaks of it, and its 95 % interval over subjects.
+
+    It holds where the interval lies above zero.
+    """
+
+    text: str
+    figure: float
+    interval: Interval
+
+    @property
+    def holds(self) -> bool:
+        """Whether the interval excludes the opposite."""
+        return self.interval[0] > 0
+
+
+Hits = npt.NDArray[np.float64]
+"""``[subjects, bands]``: 1 where the mate came first, 0 where not, NaN where nobody asked."""
+
+
+def people(folder: str | Path, settings: Settings = DEFAULTS) -> tuple[Manifest, Manifest]:
+    """Draw people as IJB-MDF films them, and return bodies and the faces cut out of the same pictures.
+
+    One walk of each in VIS at 500 m and in each infrared band at 30 m, on one day: the same clothes, other moments.
+    """
+    from xzoo.data import people as generated
+
+    path = generated.write(
+        folder,
+        subjects=settings.train + settings.test,
+        samples=1,
+        tracks=settings.frames,
+        sessions=True,
+        spectra=DOMAINS,
+        kind="body",
+        body_size=settings.size,
+        seed=WORLD,
+        labels=True,
+        splits={"train": settings.train, "test": settings.test},
+    )
+    bodies = Manifest.read(path)
+    with open(path, newline="", encoding="utf-8") as file:
+        boxes = {row["path"]: row["face_box"] for row in csv.DictReader(file)}
+    faces = tuple(replace(row, box=_square(boxes[row.path], settings.size)) for row in bodies.rows)
+    return bodies, Manifest(faces, bodies.root)
+
+
+def _square(text: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the square of a head, crown to chin, that the crops of faces show: all but a tenth of its height."""
+    left, top, wide, high = (int(number) for number in text.split(","))
+    side = min(max(8, round(0.9 * high)), size[1])
+    x = min(max(0, left + (wide - side) // 2), size[1] - side)
+    y = min(max(0, top + high - side), size[0] - side)
+    return x, y, side, side
+
+
+class Workshop:
+    """Trains what tables need, each network once, and keeps what its searches hit.
+
+    Args:
+        bodies: People, with splits ``train`` and ``test`` and domains as IJB-MDF has them.
+        faces: The faces of the same people, or None.
+        folder: Where runs are kept, and gone on with.
+        settings: How much is trained.
+        model: A network of the family ``part_vit``, or its name.
+        pretrained: Its weights where it is named: a tag or a file.
+        report: Called with a line for each thing done.
+    """
+
+    def __init__(
+        self,
+        bodies: Manifest,
+        faces: Manifest | None,
+        folder: str | Path,
+        *,
+        settings: Settings = DEFAULTS,
+        model: str | Embedder = "body_md_tiny",
+        pretrained: bool | str | Path = "vis_v1",
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.settings, self.report = settings, report
+        self.folder = hub.as_path(folder, "output")
+        self.base: Any = create(model, pretrained=pretrained) if isinstance(model, str) else model
+        if not hasattr(self.base, "tokens"):
+            raise errors.OptionError(
+                f"the tables of bodies by {model!r}",
+                why="They compare part tokens, which networks of the family part_vit have.",
+                do='model="body_md_tiny"',
+            )
+        self.bodies, self.faces = bodies, faces
+        self.test = bodies.select(split="test")
+        self.subjects = list(self.test.subjects)
+        self._tokens: dict[Job, npt.NDArray[np.float32]] = {}
+
+    # --- training and searching ----------------------------------------------------------------
+
+    def plan(self, job: Job) -> Recipe:
+        """Return the recipe ``body_md`` as a job changes it."""
+        seen = recipes.load("body_md")
+        changes: dict[str, Any] = {
+            "stages.adapt.steps": self.settings.steps,
+            "stages.adapt.batch.size": self.settings.batch,
+            "stages.adapt.optimiser": {
+                "name": "adamw",
+                "lr": RATES[job.mode],
+                "weight_decay": 0.01,
+                "schedule": "cosine",
+                "warmup": min(20, self.settings.steps // 4),
+            },
+        }
+        if job.sampler == "domains":
+            changes["stages.adapt.batch.targets"] = list(job.bands[1:])
+        else:
+            changes["stages.adapt.batch"] = {"sampler": "images", "size": self.settings.batch, "per_subject": 4}
+        if job.mode == "full":
+            changes["stages.adapt.train"] = {"groups": "all"}
+        return seen.with_(changes)
+
+    def place(self, job: Job) -> Path:
+        """Return the run folder of a job."""
+        return self.folder / f"{job.folder}-{self.settings.seed}"
+
+    def network(self, job: Job) -> Any:
+        """Return the network of a job, trained if it was not yet."""
+        if job.mode == "none":
+            return self.base
+        wanted = {"VIS", *job.bands}
+        train = self.bodies.select(split="train")
+        chosen = self._some(train.subjects, job.subjects)
+        rows = tuple(
+            row
+            for row in self.bodies.rows
+            if row.split != "train" or (row.subject in chosen and row.spectrum in wanted)
+        )
+        place = self.place(job)
+        resumed = (place / "run.json").is_file()
+        run = distill(
+            student=self.base,
+            data=Manifest(rows, self.bodies.root),
+            recipe=self.plan(job),
+            seed=self.settings.seed,
+            output=place,
+            resume=resumed,
+            evaluate=False,
+        )
+        self.report(f"trained: {place.name}")
+        return run.model
+
+    def _some(self, subjects: Sequence[str], count: int) -> set[str]:
+        """Return some subjects; fewer of them are among more."""
+        order = np.random.default_rng(self.settings.seed).permutation(len(subjects))
+        return {subjects[place] for place in order[: count or None]}
+
+    def tokens(self, job: Job) -> npt.NDArray[np.float32]:
+        """Return the four tokens of every test image, ``[N, 4, D]``."""
+        if job not in self._tokens:
+            self._tokens[job] = tokens_of(self.network(job), self.test)
+        return self._tokens[job]
+
+    def body(self, job: Job, parts: Sequence[str] = PARTS) -> Hits:
+        """Return what a network hits in each infrared band by its body embeddings."""
+        found = fused(self.tokens(job), parts)
+        return self.search(found, self.test)
+
+    def face(self, name: str) -> Hits:
+        """Return what a face network hits by the faces of the same pictures."""
+        assert self.faces is not None
+        faces = self.faces.select(split="test")
+        return self.search(embed_images(create(name, pretrained=True), faces), faces)
+
+    def search(self, embeddings: npt.NDArray[Any], images: Manifest) -> Hits:
+        """Search every infrared template among those of VIS."""
+        return np.stack([self._hits(f"ijb_mdf.g2.VIS-{band}", embeddings, images) for band in BANDS], 1)
+
+    def _hits(self, protocol: str, embeddings: npt.NDArray[Any], images: Manifest) -> Hits:
+        found = run_protocol(protocol, embeddings, images).repetitions[0].hits
+        return np.array([float(found[name]) if name in found else np.nan for name in images.subjects])
+
+    # --- the tables ----------------------------------------------------------------------------
+
+    def table(self, number: str) -> Table:
+        """Run one of Tables I and III to VII, or the statistics of mining.
+
+        Raises:
+            OptionError: There is no such table here.
+        """
+        run = {
+            "1": self.table_1,
+            "3": self.table_3,
+            "4": self.table_4,
+            "5": self.table_5,
+            "6": self.table_6,
+            "7": self.table_7,
+            "mining": self.mining,
+        }
+        if number not in run:
+            raise errors.OptionError(f"table {number!r} of the body tables", exists=", ".join(run))
+        return run[number]()
+
+    def table_1(self) -> Table:
+        """Table I: as they come and fine-tuned, body and face."""
+        rows = {}
+        if self.faces is not None:
+            rows |= {name: counts(self.face(network)) for name, network in FACES.items()}
+        rows |= {
+            "body, as it came": counts(self.body(UNTRAINED)),
+            "body, fine-tuned": counts(self.body(TRAINED)),
+        }
+        return Table("1", BANDS, rows, ("faces by hybrid_fr and hybrid_fr_x2v, not by AdaFace",))
+
+    def table_3(self) -> Table:
+        """Table III: tokens left out in testing, the mean over those that stay."""
+        rows = {name: counts(self.body(TRAINED, parts)) for name, parts in KEPT.items()}
+        return Table("3", BANDS, rows, ("tokens are left out in testing; the paper does not say when it does",))
+
+    def table_4(self) -> Table:
+        """Table IV: the untrained network, all subjects, every band in every other."""
+        pairs = self.pairs()
+        rows = {gallery: {probe: _count(pairs[gallery, probe]) for probe in ALL if probe != gallery} for gallery in ALL}
+        return Table("4", ALL, rows, ("rows are galleries, columns probes",))
+
+    def pairs(self) -> dict[tuple[str, str], Hits]:
+        """Return hits ``[subjects]`` of every gallery and probe band, by the untrained network, all subjects."""
+        if not hasattr(self, "_pairs"):
+            found = fused(tokens_of(self.base, self.bodies), PARTS)
+            self._pairs = {
+                (gallery, probe): self._hits(f"ijb_mdf.all.{gallery}-{probe}", found, self.bodies)
+                for gallery in ALL
+                for probe in ALL
+                if probe != gallery
+            }
+        return self._pairs
+
+    def table_5(self) -> Table:
+        """Table V: more bands in training."""
+        jobs = {"VIS": UNTRAINED, "VIS + SWIR": Job(bands=("VIS", "SWIR")), "VIS + SWIR + MWIR + LWIR": TRAINED}
+        return self._jobs("5", jobs, ("VIS: the network as it came",))
+
+    def table_6(self) -> Table:
+        """Table VI: batches of random pictures, four of each person, and of everybody in every band."""
+        return self._jobs("6", {"random": Job(sampler="images"), "domain-aware": TRAINED})
+
+    def table_7(self) -> Table:
+        """Table VII: fewer training subjects, by all weights and by low-rank updates."""
+        jobs = {}
+        for count in self.sizes():
+            jobs |= {f"{count}, all weights": self.sized("full", count), f"{count}, LoRA": self.sized("lora", count)}
+        note = f"subjects at random (seed {self.settings.seed}), fewer among more; the paper does not name its own"
+        return self._jobs("7", jobs, (note,))
+
+    def sizes(self) -> list[int]:
+        """Return the numbers of training subjects of Table VII that these data have."""
+        held = len(self.bodies.select(split="train").subjects)
+        return [count for count in SUBJECTS if count <= held]
+
+    def sized(self, mode: str, count: int) -> Job:
+        """Return the training on so many subjects; of all of them, it is that of the other tables."""
+        held = len(self.bodies.select(split="train").subjects)
+        return Job(mode, 0 if count == held else count)
+
+    def _jobs(self, number: str, jobs: Mapping[str, Job], notes: Iterable[str] = ()) -> Table:
+        return Table(number, BANDS, {name: counts(self.body(job)) for name, job in jobs.items()}, tuple(notes))
+
+    def mining(self) -> Table:
+        """Return the shares of the first and the last epoch as counts of anchors, chance beside them."""
+        self.network(TRAINED)
+        lines = (self.place(TRAINED) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        steps = [row["mined"] for row in map(json.loads, lines) if "loss" in row and row.get("mined")]
+        epoch = max(1, min(len(steps) // 2, -(-len(self.bodies.select(split="train")) // self.settings.batch)))
+        first, last = mean(steps[:epoch]), mean(steps[-epoch:])
+        trials = epoch * self.settings.batch
+
+        def row(name: str) -> dict[str, Count]:
+            shares = {"start": first[name], "end": last[name], "chance": last[f"{name}_chance"]}
+            return {key: Count(round(trials * (share or 0.0)), trials) for key, share in shares.items()}
+
+        rows = {
+            "farthest positive of another band": row("cross_positive"),
+            "nearest negative of the same band": row("same_negative"),
+        }
+        note = f"{epoch} steps at either end; anchors of one batch are not independent, so intervals are too narrow"
+        return Table("mining", ("start", "end", "chance"), rows, (note,))
+
+    # --- the claims ----------------------------------------------------------------------------
+
+    def claims(self, numbers: Iterable[str]) -> list[Claim]:
+        """Return what the paper says of some tables, with intervals over subjects."""
+        asked, found = set(numbers), list[Claim]()
+        if "1" in asked:
+            found += self._claims_1()
+        if "4" in asked:
+            found.append(self._closest())
+        if "6" in asked:
+            found.append(self._spread())
+        if "7" in asked and (small := [count for count in self.sizes() if count <= 32]):
+            low, full = (
+                np.nanmean([self.body(self.sized(mode, count)) for count in small], 0) for mode in ("lora", "full")
+            )
+            found.append(claim("LoRA over all weights, 8 to 32 subjects, all bands", low - full))
+        return found
+
+    def _claims_1(self) -> list[Claim]:
+        before, after = self.body(UNTRAINED), self.body(TRAINED)
+        found = [
+            claim(f"fine-tuned over as it came, {band}", after[:, [place]] - before[:, [place]])
+            for place, band in enumerate(BANDS)
+        ]
+        if self.faces is not None:
+            faces = [self.face(network) for network in FACES.values()]
+            for place, band in enumerate(BANDS):
+                if band == "SWIR":
+                    continue
+                best = max(faces, key=lambda hits, place=place: float(np.nanmean(hits[:, place])))
+                found.append(claim(f"body over the better face, {band}", after[:, [place]] - best[:, [place]]))
+        return found
+
+    def _closest(self) -> Claim:
+        """MWIR and LWIR, both directions, against the next closest two bands."""
+        pairs = self.pairs()
+        both = {frozenset((a, b)): np.nanmean([pairs[a, b], pairs[b, a]], 0) for a in ALL for b in ALL if a < b}
+        heat = both.pop(frozenset(("MWIR", "LWIR")))
+        name, other = max(both.items(), key=lambda pair: float(np.nanmean(pair[1])))
+        text = f"MWIR and LWIR over the next closest, {' and '.join(sorted(name, key=ALL.index))}"
+        return claim(text, (heat - other)[:, None])
+
+    def _spread(self) -> Claim:
+        """How much farther the bands lie apart after random batches."""
+        hits = np.concatenate([self.body(Job(sampler="images")), self.body(TRAINED)], 1)
+
+        def figure(rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            count = len(BANDS)
+            return np.asarray(np.ptp(rates[..., :count], axis=-1) - np.ptp(rates[..., count:], axis=-1))
+
+        return claim("random batches spread the bands more than domain-aware ones", hits, figure)
+
+
+def tokens_of(model: Any, images: Manifest, rows: int = 64) -> npt.NDArray[np.float32]:
+    """Return global and part tokens of every image, ``[N, 4, D]``, raw."""
+    found = []
+    with still(model):
+        for start in range(0, len(images), rows):
+            some = Manifest(images.rows[start : start + rows], images.root)
+            found.append(model.trunk(model.preprocess.normalise(load_raw(some, model.preprocess))))
+    return torch.cat(found).view(len(images), 1 + len(PARTS), -1).numpy().copy()
+
+
+def fused(tokens: npt.NDArray[np.float32], parts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return embeddings ``[N, 2 D]`` of tokens ``[N, 4, D]``: the global one, and the mean of some parts."""
+    seen = torch.from_numpy(tokens)
+    return fuse(seen[:, 0], [seen[:, 1 + PARTS.index(part)] for part in parts]).numpy()
+
+
+def counts(hits: Hits) -> dict[str, Count]:
+    """Return hits and trials of each infrared band."""
+    return {band: _count(hits[:, place]) for place, band in enumerate(BANDS)}
+
+
+def _count(hits: Hits) -> Count:
+    return Count(int(np.nansum(hits)), int(np.isfinite(hits).sum()))
+
+
+def claim(text: str, values: Hits, figure: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None) -> Claim:
+    """Return a claim on a figure of column means, whose interval draws subjects again with all they have.
+
+    Args:
+        text: What is claimed.
+        values: ``[subjects, K]``, NaN where there is none.
+        figure: From means ``[..., K]`` to the figure ``[...]``; their mean by default.
+    """
+    told = figure or (lambda rates: np.asarray(rates.mean(-1)))
+    known = np.isfinite(values)
+    sums, trials = np.where(known, values, 0.0), known.astype(np.float64)
+    drawn = []
+    for weights in draws(len(values)):
+        asked = weights @ trials
+        drawn.append(told(np.divide(weights @ sums, asked, out=np.zeros_like(asked), where=asked > 0)))
+    return Claim(text, float(told(sums.sum(0) / trials.sum(0))), percentiles(np.concatenate(drawn)))
