@@ -38,17 +38,9 @@ def test_a_box_moves_the_crop(xzoo, picture):
     assert all(20 < x < 60 and 40 < y < 80 for x, y in box["points"])
 
 
-def test_a_second_look_and_the_mirror_change_what_is_told(xzoo, picture):
-    once, twice, mirrored = (
-        json.loads(xzoo("landmarks", picture, *WORDS, "--points", "5", "--json", *more).out)["points"]
-        for more in ([], ["--passes", "2"], ["--mirrored"])
-    )
-    assert once != twice and once != mirrored
-    assert xzoo("landmarks", picture, *WORDS, "--passes", "0").code == 2
-
-
 def test_wrong_calls(xzoo, picture, tmp_path):
     assert "PNG" in xzoo("landmarks", picture, *WORDS, "--out", tmp_path / "x.jpg").err
     done = xzoo("landmarks", picture, "--model", "bd_student", "--pretrained", "no")
     assert (done.code, "It is no landmark network" in done.err) == (2, True)
     assert xzoo("landmarks", tmp_path / "nowhere.png", *WORDS).code == 1
+    assert xzoo("landmarks", picture, *WORDS, "--passes", "0").code == 2
