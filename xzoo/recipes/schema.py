@@ -32,6 +32,7 @@ __all__ = [
     "Lora",
     "LossTerm",
     "Mask",
+    "Mixed",
     "Network",
     "Optimiser",
     "Recipe",
@@ -139,8 +140,19 @@ class Lora(Closed):
     dropout: Part = 0.0
 
 
+class Mixed(Closed):
+    """Two low-rank updates beside frozen layers, mixed for each image by its sharpness (``petalface``)."""
+
+    rank: Count = 8
+    scale: Positive = 1.0
+    dropout: Part = 0.1
+    threshold: Share = 0.35
+    slope: NotNegative = 2.0
+    targets: Text | None = None
+
+
 class Train(Closed):
-    """What trains: groups of the network's own parameters, low-rank updates, or both.
+    """What trains: groups of the network's own parameters, low-rank updates, or both; or ``petalface`` alone.
 
     ``groups`` joins names of ``model.groups()`` with ``+``, as in ``norms+st+s0``;
     ``norms`` and ``all`` fit every family. ``mode: train`` lets batch norms follow the batch
@@ -149,13 +161,21 @@ class Train(Closed):
 
     groups: Text | None = None
     lora: Lora | None = None
+    petalface: Mixed | None = None
     mode: Literal["eval", "train"] = "eval"
 
     @model_validator(mode="after")
     def _something(self) -> Train:
-        if not self.groups and not self.lora:
+        if not self.groups and not self.lora and not self.petalface:
             raise ValueError("nothing trains; write groups: norms+st or lora: {rank: 8}")
+        if self.petalface and (self.groups or self.lora):
+            raise ValueError("petalface trains alone, without groups and lora")
         return self
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the network stays as it is and something beside it trains."""
+        return self.lora is not None or self.petalface is not None
 
 
 class Batch(Closed):
@@ -631,9 +651,9 @@ class Recipe(Closed):
                 if isinstance(word, str) and word.startswith("stage:") and word[6:] not in names[:number]:
                     earlier = ", ".join(names[:number]) or "none"
                     raise ValueError(f"stage {stage.name!r}: {word} is no earlier stage; there are: {earlier}")
-        lora = any(stage.train.lora for stage in self.stages)
+        adapts = any(stage.train.adapts for stage in self.stages)
         same = all(stage.train == self.stages[0].train and stage.student is None for stage in self.stages)
-        if lora and not same:
+        if adapts and not same:
             raise ValueError("the stages train different things; one run leaves one adapter")
         if self.stages[-1].head is not None:
             raise ValueError(f"stage {self.stages[-1].name!r} has a head, and nobody learns from it")

@@ -28,8 +28,9 @@ from xzoo.training import card, checkpoint, engine, fit, processes, work
 from xzoo.training.board import Board
 from xzoo.training.bridge import Bridge
 from xzoo.training.holdout import Parts, hold_out
+from xzoo.training.landmarks import facts_of, finds_landmarks, measure
 from xzoo.training.mining import MinedEpochs
-from xzoo.training.run import FACTS, STUDENT, Run, open_folder, own_preprocess, write_json, write_text
+from xzoo.training.run import ADAPTER, FACTS, STUDENT, Run, open_folder, own_preprocess, write_json, write_text
 
 __all__ = ["distill"]
 
@@ -266,6 +267,7 @@ class _Distillation:
         self.done = 0
         self.outcomes: dict[str, Embedder] = {}
         self.board: Board | None = None
+        self.base: dict[str, Any] = {}  # of an adapter that stays beside it
         self.images: dict[Any, engine.Images] = {}
         self.facts: dict[str, Any] = {
             "name": folder.name,
@@ -295,8 +297,7 @@ class _Distillation:
                 student = self._train(tensorboard)
                 after = self._measure(student)
                 if self.writes:
-                    bare = student.network if isinstance(student, Plain) else student
-                    hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / STUDENT)
+                    self._keep(student)
                     before = Report.from_dict(self.facts["before"]) if self.facts["before"] else None
                     write_text(self.folder / "README.md", card.student(self.facts, before, after, str(self.folder)))
                 self._write_facts(state="done", after=None if after is None else after.to_dict())
@@ -305,6 +306,14 @@ class _Distillation:
                 self.board.close()
         processes.wait(self.options.world)
         return Run.open(self.folder)
+
+    def _keep(self, student: Embedder) -> None:
+        """Write what was trained: an adapter, where there is one beside its base, else the student's weights."""
+        for name in student.adapters:
+            adapters.save(student, name, self.folder / ADAPTER)
+        if not student.adapters:
+            bare = student.network if isinstance(student, Plain) else student
+            hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / STUDENT)
 
     def _write_facts(self, **changes: Any) -> None:
         self.facts |= changes
@@ -373,7 +382,7 @@ class _Distillation:
                     student.load_state_dict(hub.read(self._file(stage)))
                 else:
                     self._stage(number, stage, student, start, bar, asked)
-                if adapter is not None and number == len(self.plan.stages) - 1:
+                if adapter is not None and number == len(self.plan.stages) - 1 and stage.train.petalface is None:
                     adapters.merge(student, adapter)
                 student.requires_grad_(False).eval()
                 self.outcomes[stage.name] = engine.frozen_copy(student) if self._needed(stage.name, number) else student
@@ -398,7 +407,11 @@ class _Distillation:
     def _mark(self, student: Embedder, stage: Stage, number: int) -> str | None:
         """Mark what trains; return the name of the adapter, if one does."""
         student.requires_grad_(False)
-        if stage.train.lora is not None:
+        if stage.train.petalface is not None:  # which never becomes part of the base
+            if not student.adapters:
+                self.base = work.base_facts(student, self.folder, self.options.world)
+            self.facts["base"] = self.base
+        if stage.train.adapts:
             return work.put_adapter(student, stage.train).name
         for name in parameters_of(student, stage.train.groups or "", "groups"):
             student.get_parameter(name).requires_grad_(True)

@@ -110,6 +110,13 @@ def _stage(stage: Stage, networks: Mapping[str, Embedder | None]) -> Iterator[st
             parameters_of(student, stage.train.groups, "groups")
         except errors.OptionError as fault:
             yield f"train.groups: {_line(fault)}"
+    if student is not None and stage.train.petalface is not None:
+        from xzoo.adapters.lora import find_targets
+
+        try:
+            find_targets(student, stage.train.petalface.targets)
+        except errors.OptionError as fault:
+            yield f"train.petalface: {_line(fault)}"
     shapes: dict[str, Mapping[str, Any]] = {}
     missing: set[str] = set()
     for who, network in networks.items():

@@ -22,6 +22,7 @@ import xzoo
 from xzoo import adapters, errors, hub
 from xzoo.adapters import AttachedAdapter, LoraOptions, NormsOptions
 from xzoo.adapters.base import owned
+from xzoo.adapters.petalface import PetalfaceOptions
 from xzoo.data.samplers import DomainSampler
 from xzoo.evaluation import Report, evaluate
 from xzoo.families.base import Embedder, Plain
@@ -32,7 +33,7 @@ from xzoo.training.holdout import Parts
 from xzoo.training.mining import MinedEpochs
 from xzoo.training.run import ADAPTER, BASE, FACTS, Run, own_preprocess, write_json, write_text
 
-__all__ = ["SOURCE", "Work", "put_adapter"]
+__all__ = ["SOURCE", "Work", "base_facts", "put_adapter"]
 
 SOURCE = "VIS"
 """The spectrum that published networks know; the others are brought to it."""
@@ -95,30 +96,7 @@ class Work:
 
     def _base(self) -> dict[str, Any]:
         """Say where the base is to be had again; keep a copy where it is nowhere else."""
-        student, pretrained = self.student, self.student.origin.pretrained
-        known = student.weights
-        if known is None:
-            if student.adapters:
-                raise errors.OptionError(
-                    f"fine-tuning {student.origin.name} with an adapter on random weights",
-                    why="The adapter is bound to weights that are in no file.",
-                    do="start from the network without its adapter",
-                )
-            # A plain network is known to its file by its own names, without the wrapper's.
-            bare = student.network if isinstance(student, Plain) else student
-            if self.writes:
-                hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, self.folder / BASE)
-            processes.wait(self.options.world)
-            student.weights, student._fingerprint, pretrained = hub.locate(self.folder / BASE), None, BASE
-        return {
-            "name": student.origin.name,
-            "pretrained": pretrained,
-            "options": student.origin.options,
-            "source": known.source if known else "random weights, kept in this folder",
-            "sha256": student.weights_sha256,
-            "licence": known.licence if known else None,
-            **own_preprocess(student),
-        }
+        return base_facts(self.student, self.folder, self.options.world)
 
     def run(self) -> Run:
         """Train, from the start or from the checkpoint, and leave a complete folder.
@@ -343,6 +321,38 @@ def _ctrl_c() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+def base_facts(student: Embedder, folder: Path, world: engine.World) -> dict[str, Any]:
+    """Say where the base of an adapter is to be had again; keep a copy in ``folder`` where it is nowhere else.
+
+    Raises:
+        OptionError: It has an adapter already, on weights that are in no file.
+    """
+    pretrained = student.origin.pretrained
+    known = student.weights
+    if known is None:
+        if student.adapters:
+            raise errors.OptionError(
+                f"fine-tuning {student.origin.name} with an adapter on random weights",
+                why="The adapter is bound to weights that are in no file.",
+                do="start from the network without its adapter",
+            )
+        # A plain network is known to its file by its own names, without the wrapper's.
+        bare = student.network if isinstance(student, Plain) else student
+        if world.rank == 0:
+            hub.write({name: tensor.cpu() for name, tensor in bare.state_dict().items()}, folder / BASE)
+        processes.wait(world)
+        student.weights, student._fingerprint, pretrained = hub.locate(folder / BASE), None, BASE
+    return {
+        "name": student.origin.name,
+        "pretrained": pretrained,
+        "options": student.origin.options,
+        "source": known.source if known else "random weights, kept in this folder",
+        "sha256": student.weights_sha256,
+        "licence": known.licence if known else None,
+        **own_preprocess(student),
+    }
+
+
 def put_adapter(student: Embedder, train: Train) -> AttachedAdapter:
     """Put a fresh adapter on the student, or train on the one that it brings."""
     kind, options = _wanted(train)
@@ -364,7 +374,9 @@ def put_adapter(student: Embedder, train: Train) -> AttachedAdapter:
     return brought
 
 
-def _wanted(train: Train) -> tuple[str, LoraOptions | NormsOptions]:
+def _wanted(train: Train) -> tuple[str, LoraOptions | NormsOptions | PetalfaceOptions]:
+    if train.petalface is not None:
+        return "petalface", PetalfaceOptions(**train.petalface.model_dump())
     if train.lora is None:
         return "norms", NormsOptions(preset=train.groups or "")
     low = train.lora
