@@ -15,7 +15,13 @@ _SPECTRA = {"vis": "VIS", "nir": "NIR"}
 
 
 def lay(
-    page: Page, *, test: int | None = None, samples: int = 2, cameras: int = 9, size: tuple[int, int] = (384, 128)
+    page: Page,
+    *,
+    test: int | None = None,
+    samples: int = 2,
+    cameras: int = 9,
+    size: tuple[int, int] = (384, 128),
+    explicit: bool = False,
 ) -> None:
     """Lay LLCM out: test images twice, lists in ``idx``; subjects of the test part come last.
 
@@ -25,6 +31,8 @@ def lay(
         samples: Images of each subject by each camera.
         cameras: Cameras that see people, the first of nine; camera 3 has no NIR.
         size: Height and width of the images.
+        explicit: Write ``query_v2.txt`` and ``gallery_v2.txt``, too, of which protocol D is made. Those of its authors
+            are not public: here each names all test images of both bands.
     """
     last = (page.subjects + 2) // 3 if test is None else test
     if not 0 < last < page.subjects:
@@ -54,4 +62,9 @@ def lay(
     page.make("test_nir/cam3")
     for stem, lines in lists.items():
         page.text(f"idx/{stem}.txt", lines)
+    if explicit:
+        tested = [line.rpartition(" ")[0] for short in _SPECTRA for line in lists[f"test_{short}"]]
+        lines = [f"{path} {int(path.split('/')[1])}" for path in tested]
+        page.text("query_v2.txt", lines)
+        page.text("gallery_v2.txt", lines)
     page.text("idx/test_id.txt", ",".join(str(subject + 1) for subject in range(first, page.subjects)) + "\n")
