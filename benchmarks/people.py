@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from xzoo.data.people import SPECTRA, faces
 from xzoo.data.people.body import bodies, body_labels
 from xzoo.evaluation import wilson
+from xzoo.evaluation.pixels import edge_histograms
 
 DRAW = {"face": (faces, 112), "body": (bodies, (384, 128))}
 PROMISED = {"face": 400, "body": 60}
@@ -70,22 +71,6 @@ def memory() -> bool:
     return peaks[1] < 1.05 * peaks[0]
 
 
-def gradients(images: torch.Tensor) -> torch.Tensor:
-    """Return a plain feature that nothing was trained for: see the test of the bands."""
-    bins, cell = 9, 8
-    grey = images.float().mean(1, keepdim=True)
-    grey = (grey - grey.mean((2, 3), keepdim=True)) / grey.std((2, 3), keepdim=True)
-    dx, dy = grey[:, :, 1:-1, 2:] - grey[:, :, 1:-1, :-2], grey[:, :, 2:, 1:-1] - grey[:, :, :-2, 1:-1]
-    size, place = (dx * dx + dy * dy).sqrt(), (torch.atan2(dy, dx) % math.pi) / math.pi * bins
-    low = place.floor()
-    found = torch.zeros(len(images), bins, *size.shape[2:])
-    found.scatter_add_(1, low.long() % bins, size * (1 - (place - low)))
-    found.scatter_add_(1, (low.long() + 1) % bins, size * (place - low))
-    found = F.avg_pool2d(found, cell, 4)
-    norm = found.norm(dim=1, keepdim=True)
-    return F.normalize((found / (norm + 0.3 * norm.mean())).flatten(1))
-
-
 def person_of(who: torch.Tensor, sample: int, band: str, distance: float) -> dict[str, torch.Tensor]:
     """Return the features of a body, of the face cut out of the same picture, and of the face by a lens of its own."""
     numbers = who, torch.full_like(who, sample)
@@ -104,7 +89,7 @@ def person_of(who: torch.Tensor, sample: int, band: str, distance: float) -> dic
         "face cut out": F.grid_sample(seen.float(), grid, padding_mode="border", align_corners=False),
         "face alone": faces(*numbers, band, distance=distance, seed=2),
     }
-    return {name: gradients(picture) for name, picture in pictures.items()}
+    return {name: F.normalize(edge_histograms(picture)) for name, picture in pictures.items()}
 
 
 def templates(who: torch.Tensor, band: str, distance: float, samples: tuple[int, ...]) -> dict[str, torch.Tensor]:

@@ -15,6 +15,7 @@ from PIL import Image
 from xzoo.data.manifest import Manifest
 from xzoo.errors import DataError, EvaluationError, MissingFile
 from xzoo.evaluation import Pixels, Report, evaluate, pixel_baseline
+from xzoo.evaluation.pixels import edge_histograms
 from xzoo.evaluation.protocols.sides import Side
 
 
@@ -283,3 +284,15 @@ def test_importing_the_package_costs_no_framework() -> None:
 
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(("turned", "shares"), [(False, {0: 1.0}), (True, {4: 0.5, 5: 0.5})], ids=["across", "down"])
+def test_edges_of_a_ramp_lie_in_one_direction(turned: bool, shares: dict[int, float]) -> None:
+    ramp = torch.arange(32.0).expand(32, 32)
+    pictures = (ramp.T if turned else ramp).expand(2, 3, 32, 32)
+    found = edge_histograms(pictures).view(2, 9, -1)
+    assert found.shape[2] == 36 and torch.equal(found[0], found[1])  # cells of 8 every 4 in 30 x 30
+    share = found[0].sum(1) / found[0].sum()
+    assert {place: pytest.approx(float(share[place]), abs=1e-5) for place in range(9) if share[place] > 1e-5} == shares
+    # Light and contrast make no difference.
+    torch.testing.assert_close(edge_histograms(3 * pictures + 40), edge_histograms(pictures))
