@@ -23,7 +23,7 @@ def test_help_names_every_verb(xzoo):
 
 
 def test_every_verb_file_is_a_verb():
-    helpers = {"__init__", "__main__", "reproduce_body", "reproduce_lowres", "shared"}
+    helpers = {"__init__", "__main__", "reproduce_body", "reproduce_landmarks", "reproduce_lowres", "shared"}
     assert {path.stem for path in (ROOT / "xzoo" / "cli").glob("*.py")} - helpers == set(cli.VERBS)
 
 

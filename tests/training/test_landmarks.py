@@ -295,3 +295,103 @@ def test_the_trunk_of_a_network_can_be_looked_at(toys: None) -> None:
         network(images)
     assert outer["trunk"].shape == inner["trunk"].shape == (2, 6, 8, 8)
     assert "trunk" not in network.__dict__
+
+
+@pytest.fixture(scope="module")
+def swept(pairs: Path, toys: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[landmark_tables.Table, Path]:
+    """Two cells of the ablation on toys, one step each."""
+    folder = tmp_path_factory.mktemp("swept")
+    toy = {"name": "finder", "pretrained": False}
+    found = landmark_tables.ablation(
+        pairs,
+        cells=("none", "fi_ri-const"),
+        small=("none", "fi_ri-const"),
+        steps=2,
+        batch=4,
+        changes={"student": toy, "stages.compress.student": {**toy, "name": "finder_small"}},
+        output=folder,
+    )
+    return found, folder
+
+
+def test_the_ablation_measures_each_network_on_the_same_pictures(swept: tuple[landmark_tables.Table, Path]) -> None:
+    found, folder = swept
+    networks = ["thermal", "two levels", "one level"]
+    assert [(row.cell, row.decay, row.network) for row in found.rows] == [
+        *(("none", True, name) for name in networks),
+        *(("fi_ri", False, name) for name in networks),
+    ]
+    assert {row.images for row in found.rows} == {4}
+    for row in found.rows:
+        errors_of = found.found[row.cell, row.decay, row.network].per_image
+        assert row.nme == pytest.approx(errors_of.mean())
+    first = found.gains[0]
+    better, worse = (found.found[cell, decay, "thermal"] for cell, decay in (("fi_ri", False), ("none", True)))
+    assert first.text == "fi_ri over none, thermal network, no fading"
+    assert first.gain == pytest.approx((worse.per_image - better.per_image).mean())
+    assert first.interval[0] <= first.gain <= first.interval[1]
+    assert (folder / "ced.svg").read_text().startswith("<svg")
+    assert (folder / "fi_ri-const-one_level-0" / "student.safetensors").is_file()
+
+
+def test_the_teacher_of_the_ablation_sees_labelled_colour_pictures_alone(
+    swept: tuple[landmark_tables.Table, Path],
+) -> None:
+    facts = xzoo.training.Run.open(swept[1] / "rgb_teacher-0").facts
+    known = [row for row in Manifest.read(facts_path(swept[1])).rows if row.split == "train"]
+    assert facts["data"]["train_images"] == sum(row.spectrum != "VIS" or row.landmarks is not None for row in known)
+
+
+def facts_path(folder: Path) -> Path:
+    return next(folder.parent.glob("pairs*")) / "manifest.csv"
+
+
+def test_the_table_prints_ours_beside_verified_figures_and_none_of_the_paper(
+    swept: tuple[landmark_tables.Table, Path],
+) -> None:
+    from xzoo.cli.reproduce_landmarks import text
+
+    found, folder = swept
+    told = text(found, str(folder))
+    assert f"{100 * found.rows[3].nme:.2f}" in told
+    assert "3.40" in told and "PyraMoT" in told  # SF-TL54 gray, Table II
+    assert "no figure could be verified" in told
+    assert "generated people show" not in told  # these were given
+
+
+def test_gains_are_paired_and_subjects_are_drawn_whole() -> None:
+    worse, better = np.array([0.3, 0.5, 0.2, 0.4]), np.array([0.1, 0.3, 0.1, 0.1])
+    table = {("fi_ri", True, "thermal"): better, ("ld", True, "thermal"): worse}
+    (found,) = landmark_tables.gains(table, np.array(["a", "a", "b", "b"]))
+    assert found.gain == pytest.approx(0.2)
+    # Three outcomes of drawing two subjects: both, or one of them twice (means 0.2 and 0.2).
+    assert found.interval == pytest.approx((0.2, 0.2)) and found.holds
+
+
+def test_an_unknown_cell_names_the_nearest() -> None:
+    with pytest.raises(errors.OptionError, match="fi_ri"):
+        landmark_tables.ablation(cells=["fi_rii"])
+
+
+def test_generated_pairs_show_one_moment_to_both_cameras(tmp_path: Path) -> None:
+    asked = {"colour": 1, "pairs": 2, "labelled": 1, "val": 1, "strangers": 1, "size": 48}
+    manifest = Manifest.read(landmark_tables.people(tmp_path / "people", **asked))
+    assert len(manifest) == 2 + 2 * 4 * 2
+    by_name = {row.path: row for row in manifest.rows}
+    pair = [by_name[f"faces/0000000_{band}_1.png"].landmarks for band in ("VIS", "LWIR")]
+    assert pair[0] == pair[1] and pair[0] is not None and len(pair[0]) == 68
+    assert by_name["faces/0000001_VIS_0.png"].landmarks is None
+    before = (tmp_path / "people" / "manifest.csv").stat().st_mtime_ns
+    landmark_tables.people(tmp_path / "people", **asked)
+    assert (tmp_path / "people" / "manifest.csv").stat().st_mtime_ns == before
+    with pytest.raises(errors.OptionError, match="holds something else"):
+        landmark_tables.people(tmp_path / "people", **{**asked, "pairs": 3})
+
+
+def test_a_ced_of_networks_measured_in_unlike_ways_is_refused(swept: tuple[landmark_tables.Table, Path]) -> None:
+    from xzoo.evaluation.ced import ced
+
+    one, two = list(swept[0].found.values())[:2]
+    assert ced({"one": one, "two": two}).count("<polyline") >= 2
+    with pytest.raises(errors.EvaluationError, match="2 ways"):
+        ced({"one": one, "two": replace(two, limit=0.2)})

@@ -18,7 +18,7 @@ BODY = ("1", "2", "3", "4", "5", "6", "7", "mining")
 
 
 @click.command("reproduce", short_help="Run a published table again, beside its figures.")
-@click.argument("method", type=click.Choice(["xedgeface", "bridge", "aird", "body"]))
+@click.argument("method", type=click.Choice(["xedgeface", "bridge", "aird", "body", "landmarks"]))
 @click.option(
     "--table",
     "which",
@@ -32,13 +32,15 @@ BODY = ("1", "2", "3", "4", "5", "6", "7", "mining")
 @click.option("--data", metavar="MANIFEST", help="A csv, a parquet or a folder. Default: generated people.")
 @click.option("--model", help="A network of the EdgeFace family. Default: edgeface_xxs; without data, hybrid_fr.")
 @click.option("--pretrained", metavar="WHAT", help="A tag, a file, or 'no' for random weights.")
-@click.option("--preset", "presets", multiple=True, metavar="GROUPS", help="Only this trainable set (repeat).")
+@click.option("--preset", "presets", multiple=True, metavar="GROUPS", help="Only this trainable set or cell (repeat).")
 @click.option("--weight", "lambdas", multiple=True, type=click.FloatRange(min=0), help="Only this λ (repeat).")
 @click.option("--recipe", "names", multiple=True, metavar="NAME", help="Only this recipe of objectives (repeat).")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each cell.")
-@click.option("--steps", type=click.IntRange(min=1), help="In place of the recipe's. Without data: 60.")
+@click.option("--steps", type=click.IntRange(min=1), help="In place of the recipe's. Without data: 60; landmarks: 200.")
 @batch
-@click.option("--people", type=click.IntRange(min=8), help="Where there are no data. Default: 96; aird: 600.")
+@click.option(
+    "--people", type=click.IntRange(min=8), help="Where there are no data. Default: 96; aird: 600; landmarks: 700."
+)
 @click.option("--output", type=click.Path(file_okay=False), help="Gone on with. Default: runs/METHOD-TABLE.")
 @as_json
 def command(
@@ -73,6 +75,12 @@ def command(
     which = which or "ablation"
     if every or which in BODY:
         raise click.UsageError(f"--table {which if which in BODY else '--all'} belongs to body.")
+    if method == "landmarks":
+        from xzoo.cli import reproduce_landmarks
+
+        sizes_of = {"steps": steps, "batch": batch, "people": people, "output": output}
+        reproduce_landmarks.tell(which, data=data, presets=presets, seeds=seeds, as_json=as_json, **sizes_of)
+        return
     if method != "xedgeface":
         from xzoo.cli import reproduce_lowres
 

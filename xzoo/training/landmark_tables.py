@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +22,14 @@ from xzoo import errors, hub, recipes
 from xzoo.data.manifest import Manifest
 from xzoo.data.people import face_labels, faces
 from xzoo.data.people.traits import SESSION
+from xzoo.evaluation.ced import ced
 from xzoo.evaluation.intervals import Interval, bootstrap_ratio
 from xzoo.evaluation.landmarks import Landmarks
 from xzoo.recipes.schema import Recipe, check
 from xzoo.training.distillation import distill
 from xzoo.training.holdout import hold_out
 from xzoo.training.landmarks import measure
-from xzoo.training.run import FACTS, Run
+from xzoo.training.run import FACTS, Run, write_text
 
 __all__ = ["CELLS", "PUBLISHED", "Gain", "Row", "Table", "ablation", "people", "preset"]
 
@@ -62,6 +63,10 @@ VAL, TEST = 1_000_000, 2_000_000
 COLOUR = 500_000
 
 
+Key = tuple[str, bool, str]
+"""Cell, whether the distillation fades, and which network."""
+
+
 class Row(NamedTuple):
     """One network that was trained: NME in shares, 95 % by subject."""
 
@@ -72,6 +77,7 @@ class Row(NamedTuple):
     nme: float
     interval: Interval
     failure_rate: float
+    auc: float
     images: int
 
 
@@ -97,7 +103,7 @@ class Table(NamedTuple):
     rows: list[Row]
     gains: list[Gain]
     facts: dict[str, Any]
-    found: dict[tuple[str, bool, str], Landmarks]
+    found: dict[Key, Landmarks]
     """Errors of the first seed, for plots."""
 
 
@@ -207,8 +213,7 @@ def ablation(
     data: Manifest | str | Path | None = None,
     *,
     cells: Iterable[str] = tuple(CELLS),
-    decays: Iterable[bool] = (True,),
-    levels: Iterable[int] = (1, 2),
+    small: Iterable[str] = ("none", "fi_ri"),
     seeds: Iterable[int] = (0,),
     steps: int | None = None,
     batch: int | None = None,
@@ -217,17 +222,16 @@ def ablation(
     report: Callable[[Row], None] | None = None,
     **drawn: int,
 ) -> Table:
-    """Train every cell of the ablation and measure each on the LWIR pictures of the split ``test``.
+    """Train cells of the ablation and measure each on the LWIR pictures of the split ``test``.
 
-    One RGB teacher for each seed serves all cells. Networks: ``thermal`` (the transfer level), ``small`` (compressed
-    from it) and ``small, one level`` (from the RGB teacher at once; in the cell ``none`` that is training on labels
-    alone). What was trained stays in ``output`` and is not trained again.
+    One RGB teacher for each seed serves all cells. Networks: ``thermal`` (the transfer level), ``two levels`` (a small
+    one compressed from it) and ``one level`` (the small one from the RGB teacher at once; in the cell ``none`` that is
+    training on labels alone). What was trained stays in ``output`` and is not trained again.
 
     Args:
         data: A manifest with registered pairs and landmarks; None draws generated people (see ``people``).
-        cells: Of ``CELLS``.
-        decays: Whether the distillation fades.
-        levels: 2 also compresses each thermal network; 1 also trains the small one at once.
+        cells: Of ``CELLS``; with ``-const`` behind it, the distillation does not fade.
+        small: Cells whose small networks are trained, too.
         seeds: One teacher and one network of each kind for each.
         steps: Of the transfer level, in place of the recipe's; others in proportion.
         batch: Pictures or pairs in a step.
@@ -240,7 +244,7 @@ def ablation(
         OptionError: No such cell, or no seed.
         DataError: The data cannot be trained on or measured.
     """
-    chosen, runs, wanted = list(cells), list(seeds), list(levels)
+    chosen, runs, reduced = [_cell(name) for name in cells], list(seeds), set(small)
     if not chosen or not runs:
         raise errors.OptionError(f"cells={chosen}, seeds={runs}", why="One of each is the least.")
     folder = hub.as_path(output, "output")
@@ -253,51 +257,44 @@ def ablation(
     parts = hold_out(manifest)
     split = "test" if "test" in parts.manifest.splits else parts.evaluated
     unseen = parts.manifest.select(split=split, spectrum="LWIR")
-    known = tuple(row for row in parts.manifest.rows if row.spectrum != "VIS" or row.landmarks is not None)
-    coloured = Manifest(known, parts.manifest.root)
+    # Colour pictures without landmarks have nothing to teach the teacher.
+    told = tuple(row for row in parts.manifest.rows if row.spectrum != "VIS" or row.landmarks is not None)
+    found: dict[Key, list[Landmarks]] = {}
     rows: list[Row] = []
-    found: dict[tuple[str, bool, str], list[Landmarks]] = {}
 
     def trained(plan: Recipe, name: str, seed: int, on: Manifest, teacher: Run | None = None) -> Run:
         place = folder / f"{name}-{seed}"
-        told = None if teacher is None else teacher.folder
+        given = None if teacher is None else teacher.folder
         resume = (place / FACTS).is_file()
-        return distill(recipe=plan, data=on, teacher=told, seed=seed, output=place, resume=resume, evaluate=False)
+        return distill(recipe=plan, data=on, teacher=given, seed=seed, output=place, resume=resume, evaluate=False)
 
-    def add(run: Run, cell: str, decay: bool, network: str, seed: int) -> None:
+    def add(run: Run, key: Key, seed: int) -> None:
         figures = measure(run.model, unseen)
-        found.setdefault((cell, decay, network), []).append(figures)
+        found.setdefault(key, []).append(figures)
         ends = figures.interval["nme"]
-        row = Row(cell, decay, network, seed, figures.nme, ends, figures.failure_rate, figures.n_images)
-        rows.append(row)
+        rows.append(Row(*key, seed, figures.nme, ends, figures.failure_rate, figures.auc, figures.n_images))
         if report is not None:
-            report(row)
+            report(rows[-1])
 
     for seed in runs:
-        teacher = trained(_alone(base, 0), "rgb_teacher", seed, coloured)
-        for cell in chosen:
-            for decay in decays if cell != "none" else (True,):
-                name = cell + ("" if decay else "-const")
-                both = preset(cell, decay=decay, base=base)
-                thermal = trained(_alone(both, 1), f"{name}-thermal", seed, parts.manifest, teacher)
-                add(thermal, cell, decay, "thermal", seed)
-                if 2 in wanted:
-                    small = trained(_alone(both, 2), f"{name}-small", seed, parts.manifest, thermal)
-                    add(small, cell, decay, "small", seed)
-                if 1 in wanted:
-                    direct = _alone(preset(cell, decay=decay, levels=1, base=base), 1)
-                    add(
-                        trained(direct, f"{name}-direct", seed, parts.manifest, teacher),
-                        cell,
-                        decay,
-                        "small, one level",
-                        seed,
-                    )
+        teacher = trained(_alone(base, 0), "rgb_teacher", seed, Manifest(told, parts.manifest.root))
+        for cell, decay in chosen:
+            name = cell + ("" if decay else "-const")
+            both = preset(cell, decay=decay, base=base)
+            thermal = trained(_alone(both, 1), f"{name}-thermal", seed, parts.manifest, teacher)
+            add(thermal, (cell, decay, "thermal"), seed)
+            if name not in reduced:
+                continue
+            two = trained(_alone(both, 2), f"{name}-two_levels", seed, parts.manifest, thermal)
+            add(two, (cell, decay, "two levels"), seed)
+            at_once = _alone(preset(cell, decay=decay, levels=1, base=base), 1)
+            one = trained(at_once, f"{name}-one_level", seed, parts.manifest, teacher)
+            add(one, (cell, decay, "one level"), seed)
     facts = {
         "data": named,
         "split": split,
-        "images": len(unseen),
-        "subjects": len(unseen.subjects),
+        "images": rows[0].images,
+        "subjects": len({row.subject for row in unseen.rows if row.landmarks is not None}),
         "seeds": runs,
         "steps": {stage.name: stage.steps for stage in base.stages},
         "manifest_sha256": manifest.hash,
@@ -305,10 +302,46 @@ def ablation(
     }
     subjects = np.array([row.subject for row in unseen.rows if row.landmarks is not None])
     means = {key: np.mean([one.per_image for one in several], axis=0) for key, several in found.items()}
-    return Table(rows, gains(means, subjects), facts, {key: several[0] for key, several in found.items()})
+    table = Table(rows, gains(means, subjects), facts, {key: several[0] for key, several in found.items()})
+    write_text(folder / "ced.svg", ced({_name(key): curve for key, curve in table.found.items() if _shown(key)}))
+    return table
 
 
-OPEN: dict[str, Any] = {}
+def _cell(name: str) -> tuple[str, bool]:
+    """Return a cell and whether its distillation fades."""
+    cell = name.removesuffix("-const")
+    if cell not in CELLS:
+        raise errors.OptionError(
+            f"no cell {name!r} in the ablation of landmarks",
+            exists=", ".join(errors.nearest(cell, CELLS) or CELLS) + "; behind it -const for no fading",
+        )
+    return cell, cell == name
+
+
+def _name(key: Key) -> str:
+    cell, decay, network = key
+    return f"{cell}{'' if decay else ', no fading'}: {network}"
+
+
+def _shown(key: Key) -> bool:
+    """Return whether a curve is among the few that a picture can hold."""
+    return key[1] and (key[0], key[2]) in (
+        *(("none", "thermal"), ("ld", "thermal"), ("fi_ri", "thermal")),
+        *(("fi_ri", "two levels"), ("none", "one level")),
+    )
+
+
+OPEN: dict[str, Any] = {
+    "student.options.input_size": 64,
+    "stages.compress.student.options.input_size": 64,
+    "stages.*.losses.task.options.side": 64,
+    "stages.dikd.losses.dikd.options.side": 64,
+    "stages.compress.losses.response.options.side": 64,
+    "stages.*.optimiser.lr": 2e-3,
+    "stages.rgb_teacher.steps": 600,
+    "stages.dikd.steps": 200,
+    "stages.compress.steps": 300,
+}
 """Changes of the recipe where no data are given: small networks of 64 pixels, minutes of one core."""
 
 
@@ -334,28 +367,27 @@ def _alone(plan: Recipe, number: int) -> Recipe:
     return check({**tree, "student": None, "stages": [stage]}, f"recipe {plan.recipe!r}")
 
 
-def gains(errors_of: Mapping[tuple[str, bool, str], npt.NDArray[np.float64]], subject: npt.NDArray[Any]) -> list[Gain]:
+def gains(errors_of: Mapping[Key, npt.NDArray[np.float64]], subject: npt.NDArray[Any]) -> list[Gain]:
     """Return what is claimed of the parts, as differences of NME on the same pictures.
 
     Args:
-        errors_of: ``[N]`` by cell, decay and network.
+        errors_of: ``[N]`` by cell, fading and network.
         subject: ``[N]``.
     """
     found: list[Gain] = []
 
-    def add(text: str, better: tuple[str, bool, str], worse: tuple[str, bool, str]) -> None:
+    def add(text: str, better: Key, worse: Key) -> None:
         if better in errors_of and worse in errors_of:
             apart = errors_of[worse] - errors_of[better]
             ends = bootstrap_ratio(apart[:, None], np.ones(len(apart)), subject)[0]
             found.append(Gain(text, float(apart.mean()), ends))
 
-    best: Sequence[bool] = (True, False)
-    for decay in best:
-        said = "" if decay else ", no decay"
+    for decay in (True, False):
+        said = "" if decay else ", no fading"
         for cell in ("none", "fd", "ld", "fd_ld", "fi", "ri"):
-            other = (cell, decay or cell == "none", "thermal")
+            other = (cell, decay or (cell == "none" and ("none", False, "thermal") not in errors_of), "thermal")
             add(f"fi_ri over {cell}, thermal network{said}", ("fi_ri", decay, "thermal"), other)
-        two = ("fi_ri", decay, "small")
-        add(f"two levels over labels alone, small network{said}", two, ("none", True, "small, one level"))
-        add(f"two levels over one level with fi_ri, small network{said}", two, ("fi_ri", decay, "small, one level"))
+        two = ("fi_ri", decay, "two levels")
+        add(f"small network by two levels over labels alone{said}", two, ("none", True, "one level"))
+        add(f"small network by two levels over one level of fi_ri{said}", two, ("fi_ri", decay, "one level"))
     return found
