@@ -44,6 +44,9 @@ from xzoo.families.base import Embedder
 from xzoo.training import engine
 
 TIME, MEMORY = 1.03, 0.6
+RATE = 1e-5
+"""So small that both sides keep near the same random weights: numbers that grow or vanish change what a step costs."""
+
 SUBJECTS = 16
 BANDS = ("VIS", "LWIR")
 
@@ -67,12 +70,13 @@ def network(size: tuple[int, int], *, checkpointing: bool = False) -> Embedder:
 
 
 def stage(batch: int) -> recipes.schema.Stage:
-    changes = {"batch.targets": ["LWIR"], "batch.size": batch, "steps": 10**9, "optimiser.schedule": "constant"}
+    optimiser = {"name": "sgd", "lr": RATE, "momentum": 0.9, "weight_decay": 1e-4}
+    changes = {"batch.targets": ["LWIR"], "batch.size": batch, "steps": 10**9, "optimiser": optimiser}
     plan = recipes.load("body_md").with_({f"stages.adapt.{key}": value for key, value in changes.items()})
     return plan.stages[0]
 
 
-def plain_loop(base: Embedder, images: Tensor, sampler: DomainSampler) -> Iterator[None]:
+def plain_loop(base: Embedder, images: Tensor, sampler: DomainSampler) -> Iterator[float]:
     """Train a LoRA as one would without xzoo: torch, peft, and nothing in between."""
     augment, mean = Augment(flip=0.5), 127.5
     base.requires_grad_(False).eval()
@@ -83,7 +87,7 @@ def plain_loop(base: Embedder, images: Tensor, sampler: DomainSampler) -> Iterat
     classifier = nn.Linear(1536, SUBJECTS, bias=False)
     nn.init.normal_(classifier.weight, std=0.001)
     trained = [p for part in (model, neck, classifier) for p in part.parameters() if p.requires_grad]
-    optimiser = torch.optim.SGD(trained, lr=4e-3, momentum=0.9, weight_decay=1e-4, fused=True)
+    optimiser = torch.optim.SGD(trained, lr=RATE, momentum=0.9, weight_decay=1e-4, fused=True)
     step = 0
     while True:
         rows = sampler.batch(step)
@@ -98,20 +102,19 @@ def plain_loop(base: Embedder, images: Tensor, sampler: DomainSampler) -> Iterat
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        loss.item()
         step += 1
-        yield
+        yield loss.item()
 
 
-def engine_loop(base: Embedder, manifest: Manifest, batch: int, *, lora: bool = True) -> Iterator[None]:
+def engine_loop(base: Embedder, manifest: Manifest, batch: int, *, lora: bool = True) -> Iterator[float]:
     """Train the same by the engine."""
     images = engine.Images(manifest, base)
     if lora:
         adapters.add(base, "lora", rank=8, alpha=16)
     else:
         base.requires_grad_(True)
-    for _ in engine.run(engine.begin(stage(batch), base, images, source="VIS", seed=0)):
-        yield
+    for step in engine.run(engine.begin(stage(batch), base, images, source="VIS", seed=0)):
+        yield step.loss
 
 
 def timed(turns: int, batch: int, size: tuple[int, int], folder: Path) -> int:
@@ -124,8 +127,8 @@ def timed(turns: int, batch: int, size: tuple[int, int], folder: Path) -> int:
         "engine": engine_loop(copy.deepcopy(model), manifest, batch),
     }
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for loop in sides.values():
-        next(loop)
+    for name, loop in sides.items():
+        print(f"{name:14} loss {next(loop):.4f} at the first step")
     for turn in range(turns):
         for name in sorted(sides, reverse=bool(turn % 2)):
             began = time.process_time(), time.perf_counter()
@@ -167,7 +170,7 @@ def remembered(batch: int, size: tuple[int, int], folder: Path) -> int:
         for checkpointing in (False, True):
             call = [sys.executable, __file__, "--child", kind, "--batch", str(batch), "--size", f"{size[0]}x{size[1]}"]
             call += ["--folder", str(folder), *(["--checkpointing"] if checkpointing else [])]
-            done = subprocess.run(call, check=True, capture_output=True, text=True, env=dict(os.environ))
+            done = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
             peaks[kind, checkpointing] = int(done.stdout.splitlines()[-1])
     whole = peaks["full", False]
     for (kind, checkpointing), peak in peaks.items():
@@ -179,7 +182,7 @@ def remembered(batch: int, size: tuple[int, int], folder: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=["time", "memory", []], default=["time", "memory"])
+    parser.add_argument("parts", nargs="*", metavar="time|memory", help="by default both")
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--batch", type=int, default=8, help="a multiple of 4: people, two bands, two images")
     parser.add_argument("--size", default="128x64")
@@ -187,6 +190,9 @@ def main() -> int:
     parser.add_argument("--checkpointing", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    parts = chosen.parts or ["time", "memory"]
+    if unknown := set(parts) - {"time", "memory"}:
+        parser.error(f"{' '.join(sorted(unknown))}: time, memory or both")
     height, width = (int(side) for side in chosen.size.split("x"))
     size = height, width
     if chosen.child:
@@ -194,9 +200,9 @@ def main() -> int:
         return 0
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        if "time" in chosen.parts:
+        if "time" in parts:
             failed |= timed(chosen.turns, chosen.batch, size, Path(folder) / "time")
-        if "memory" in chosen.parts:
+        if "memory" in parts:
             failed |= remembered(chosen.batch, size, Path(folder) / "memory")
     return failed
 
