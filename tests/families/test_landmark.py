@@ -242,7 +242,7 @@ def test_wrong_calls_say_what_is_wrong():
         model.landmarks(picture, boxes=[(70, 0, 5, 5)])
     with pytest.raises(errors.OptionError, match="68 landmarks from 1"):
         model.landmarks(picture, points=68)
-    with pytest.raises(errors.OptionError, match="nowhere to look"):
+    with pytest.raises(errors.ImageError, match="no images given"):
         model.landmarks([])
     with pytest.raises(errors.MissingFile):
         model.landmarks("nowhere.png")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xzoo.data.images import Box, ImageLike, Pixels
     from xzoo.data.manifest import Points
 
-__all__ = ["Preprocess"]
+__all__ = ["Preprocess", "as_sequence"]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Preprocess:
             ImageError: If there is no image, or one cannot be used.
             MissingFile: If a path leads nowhere.
         """
-        many = _as_sequence(images)
+        many = as_sequence(images)
         points = None if locate is None else locate(many)
         batch = np.empty((len(many), *self.size[1:], 3), dtype=np.uint8)
         for index, image in enumerate(many):
@@ -187,7 +187,12 @@ def _three(values: object, *kinds: type) -> bool:
     )
 
 
-def _as_sequence(images: ImageLike | Iterable[ImageLike]) -> Sequence[ImageLike]:
+def as_sequence(images: ImageLike | Iterable[ImageLike]) -> Sequence[ImageLike]:
+    """Return one image, or many, as a sequence of images; see :meth:`Preprocess.raw`.
+
+    Raises:
+        ImageError: There is no image, or it is none.
+    """
     if isinstance(images, (str, Path, Image.Image)):
         return [images]
     if isinstance(images, (np.ndarray, torch.Tensor)):

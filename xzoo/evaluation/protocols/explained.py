@@ -16,6 +16,7 @@ from xzoo.evaluation.similarity import codes
 if TYPE_CHECKING:
     from xzoo.evaluation.protocols.runner import _Listed, _Side
     from xzoo.evaluation.protocols.schema import Protocol, Selection
+    from xzoo.evaluation.ranking import Searched
 
 __all__ = ["explain_pairs", "explain_search", "provenance"]
 
@@ -66,15 +67,16 @@ def explain_search(
         asked: The probes.
         facts: What :func:`provenance` returned.
     """
-    from xzoo.evaluation import retrieval
-    from xzoo.evaluation.protocols.runner import _labels, _rule
+    from xzoo.evaluation.protocols.runner import _labels, search_of
+    from xzoo.evaluation.protocols.schema import parse_figure
+    from xzoo.evaluation.ranking import means
 
-    rule, cameras = _rule(plan, known, asked)
-    search = retrieval(
-        asked.vectors, known.vectors, asked.subject, known.subject, *cameras, rule=rule, max_rank=CMC_RANKS
-    )
+    ranks = [rank for kind, rank, _ in map(parse_figure, plan.figures) if kind == "tpir" and rank]
+    searched = search_of(plan, known, asked, others=bool(ranks))
+    search = means(searched, CMC_RANKS)
     assert plan.gallery is not None and plan.probe is not None
-    facts = {**facts, **_open_set(plan, known, asked, rule, cameras)}
+    if ranks and 0 < searched.mated.sum() < len(searched.mated):
+        facts = {**facts, **_open_set(searched, ranks[0])}
     pooled = known.templates or asked.templates
     return collect(
         asked.vectors,
@@ -88,33 +90,16 @@ def explain_search(
         gallery_picture=_pictures(plan.gallery, manifest, places[0], known),
         probe_image=None if pooled else asked.image,
         gallery_image=None if pooled else known.image,
-        left_out=_left_out(_labels(plan, known, asked), known, asked, whoever=rule == "sysu"),
+        left_out=_left_out(_labels(plan, known, asked), known, asked, whoever=plan.exclusions == ["sysu_same_place"]),
         **facts,
     )
 
 
-def _open_set(plan: Protocol, known: _Side, asked: _Side, rule: Any, cameras: tuple[Any, Any]) -> dict[str, Any]:
-    """Return FNIR by FPIR at the rank of the protocol's first TPIR; nothing where it asks for none."""
+def _open_set(searched: Searched, rank: int) -> dict[str, Any]:
+    """Return FNIR by FPIR, at the threshold of each probe without mate."""
     from xzoo.evaluation.identification import open_set_of
-    from xzoo.evaluation.protocols.schema import parse_figure
-    from xzoo.evaluation.ranking import search
 
-    ranks = [rank for kind, rank, _ in map(parse_figure, plan.figures) if kind == "tpir" and rank]
-    if not ranks:
-        return {}
-    searched = search(
-        asked.vectors,
-        known.vectors,
-        asked.subject,
-        known.subject,
-        *cameras,
-        rule=rule,
-        others=True,
-        sides=("probe", "gallery"),
-    )
-    if searched.mated.all() or not searched.mated.any():
-        return {}
-    found = open_set_of(searched, (), ranks[0])
+    found = open_set_of(searched, (), rank)
     steps = np.unique(found.other)[::-1]
     if len(steps) > POINTS:  # all of the first few, where each alarm counts, then ever fewer
         steps = steps[np.unique(np.geomspace(1, len(steps), POINTS).astype(int)) - 1]
@@ -123,7 +108,7 @@ def _open_set(plan: Protocol, known: _Side, asked: _Side, rule: Any, cameras: tu
     fnir = np.searchsorted(missed, steps, "left") / len(missed)
     return {
         "open_set": tuple(zip(fpir.tolist(), fnir.tolist(), strict=True)),
-        "open_of": f"{found.n_mated} mated probes (rank {ranks[0]}), {found.n_unmated} others",
+        "open_of": f"{found.n_mated} mated probes (rank {rank}), {found.n_unmated} others",
     }
 
 

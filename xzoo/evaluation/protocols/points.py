@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from xzoo.data.manifest import Manifest
 from xzoo.evaluation.engine import _name, _resolve
 from xzoo.evaluation.landmarks import Landmarks, landmark_errors
 from xzoo.evaluation.protocols.explained import provenance
-from xzoo.evaluation.protocols.runner import ProtocolResult, Repetition, _as_table, chosen
+from xzoo.evaluation.protocols.runner import ProtocolResult, Repetition, _as_table, chosen, facts_of
 from xzoo.evaluation.protocols.schema import Measure, Protocol
 from xzoo.evaluation.report_details import BINS, WORST, Details, Displaced, Picture
 
@@ -84,7 +82,6 @@ def run_landmarks(
     alone = "nme" not in found.interval
     values: dict[str, float | None] = {"nme": found.nme, "failure_rate": found.failure_rate, "ced_auc": found.auc}
     values |= {f"nme_{part}": value for part, value in found.regions.items()}
-    definition = plan.model_dump(mode="json", exclude_none=True)
     figures = {name: values.get(name) for name in plan.figures}
     ends = {{"auc": "ced_auc"}.get(name, name): interval for name, interval in found.interval.items()}
     kept = None
@@ -108,13 +105,8 @@ def run_landmarks(
             **provenance(plan, manifest, places, network, 1),
         )
     return ProtocolResult(
-        protocol=plan.protocol,
-        title=plan.title,
-        definition=definition,
-        definition_sha256=hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest(),
+        **facts_of(plan, manifest),
         model="landmarks" if network is None else _name(network),
-        data=str(manifest.root),
-        data_sha256=manifest.hash,
         repetitions=(
             Repetition(
                 0, figures, {"images": found.n_images, "points": found.n_points, "failed images": found.n_failed}, {}

@@ -24,6 +24,7 @@ from xzoo.evaluation.protocols.templates import pooled
 
 if TYPE_CHECKING:
     from xzoo.evaluation.engine import Embeds
+    from xzoo.evaluation.ranking import Searched
     from xzoo.evaluation.report_details import Details
     from xzoo.evaluation.roc import Verification
 
@@ -200,20 +201,14 @@ def run_protocol(
         for sides, number in zip(work, numbers, strict=True)
     ]
     done = [one.repetition for one in found]
-    definition = plan.model_dump(mode="json", exclude_none=True)
     mean, std = figures.spread([one.figures for one in done])
     # Accuracy has a spread of its own, over folds.
     for name in [name for name in mean if name.endswith("_std")]:
         std[name.removesuffix("_std")] = mean.pop(name)
         del std[name]
     return ProtocolResult(
-        protocol=plan.protocol,
-        title=plan.title,
-        definition=definition,
-        definition_sha256=hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest(),
+        **facts_of(plan, manifest),
         model=embed.name,
-        data=str(manifest.root),
-        data_sha256=manifest.hash,
         repetitions=tuple(
             Repetition(
                 one.number,
@@ -236,6 +231,19 @@ def run_protocol(
         groups=found[0].groups,
         details=_explained(plan, manifest, embed, work[0], len(done)) if details else None,
     )
+
+
+def facts_of(plan: Protocol, manifest: Manifest) -> dict[str, Any]:
+    """Return the fields of a result that say what was carried out on which data."""
+    definition = plan.model_dump(mode="json", exclude_none=True)
+    return {
+        "protocol": plan.protocol,
+        "title": plan.title,
+        "definition": definition,
+        "definition_sha256": hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest(),
+        "data": str(manifest.root),
+        "data_sha256": manifest.hash,
+    }
 
 
 def _explained(
@@ -473,7 +481,7 @@ def _search(
     alone: bool,
 ) -> _Done:
     from xzoo.evaluation.identification import open_set_of
-    from xzoo.evaluation.ranking import means, search
+    from xzoo.evaluation.ranking import means
     from xzoo.evaluation.roc import every_score, verification
 
     assert plan.gallery is not None and plan.probe is not None
@@ -492,7 +500,6 @@ def _search(
         for role, side in (("gallery", known), ("probe", asked))
         if side.templates
     }
-    rule, cameras = _rule(plan, known, asked)
     kinds = {kind for _, kind, _, _ in wanted}
     mated = 0
     outcomes: figures.Outcomes | None = None
@@ -501,17 +508,8 @@ def _search(
     few: list[str] = []
     points: dict[str, dict[str, float | int | None]] = {}
     if kinds & {"rank", "map", "minp", "tpir"} or plan.hits:
-        searched = search(
-            asked.vectors,
-            known.vectors,
-            asked.subject,
-            known.subject,
-            *cameras,
-            rule=rule,
-            others="tpir" in kinds,
-            depths=sorted({int(at) for _, kind, _, at in wanted if kind == "map" and at}),
-            sides=("probe", "gallery"),
-        )
+        depths = sorted({int(at) for _, kind, _, at in wanted if kind == "map" and at})
+        searched = search_of(plan, known, asked, others="tpir" in kinds, depths=depths)
         has_mate = searched.mated
         mated = int(has_mate.sum())
         if kinds & {"rank", "map", "minp"}:
@@ -619,6 +617,18 @@ def _points(plan: Protocol, whole: Verification) -> dict[str, dict[str, float | 
 
 def _finite(threshold: float | None) -> float | None:
     return threshold if threshold is not None and np.isfinite(threshold) else None
+
+
+def search_of(
+    plan: Protocol, known: _Side, asked: _Side, *, others: bool = False, depths: Sequence[int] = ()
+) -> Searched:
+    """Search the probes in the gallery by the protocol's rule."""
+    from xzoo.evaluation.ranking import search
+
+    rule, cameras = _rule(plan, known, asked)
+    sides = ("probe", "gallery")
+    whose = asked.subject, known.subject
+    return search(asked.vectors, known.vectors, *whose, *cameras, rule=rule, others=others, depths=depths, sides=sides)
 
 
 def _without_groups(plan: Protocol, groups: Differential | None) -> tuple[str, ...]:

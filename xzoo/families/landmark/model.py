@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xzoo import errors
 from xzoo.data.images import read_image, resize
+from xzoo.data.preprocess import as_sequence
 from xzoo.families.base import Embedder, check_batch_size, still
 from xzoo.families.landmark.options import Options
 from xzoo.families.landmark.points import FLIPS, convert, mirror
@@ -206,12 +207,10 @@ class LandmarkNet(Embedder):
         Raises:
             OptionError: Boxes that do not fit the pictures, a convention that the network's does not contain, or
                 more passes than one by points that do not enclose a face.
-            ImageError: A picture cannot be read.
+            ImageError: There is no picture, or one cannot be read.
         """
         check_batch_size(batch_size)
-        many: Sequence[Any] = _many(images)
-        if not many:
-            raise errors.OptionError("landmarks() of no images", why="There is nowhere to look.")
+        many = as_sequence(images)
         if boxes is not None and len(boxes) != len(many):
             raise errors.OptionError(
                 f"{len(boxes)} boxes for {len(many)} images", why="There is one for each, or None."
@@ -317,12 +316,6 @@ def _finer(name: str, backbone: Any) -> None:
 
 def _halves(part: nn.Module) -> bool:
     return isinstance(part, nn.Conv2d) and part.stride == (2, 2)
-
-
-def _many(images: Any) -> Sequence[Any]:
-    if isinstance(images, list | tuple) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 4):
-        return images  # type: ignore[return-value]
-    return [images]
 
 
 def build(options: Options) -> LandmarkNet:
