@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,23 @@ def test_ties_agree_with_the_slow_plain_version(seed: int) -> None:
     for fpir, rate in found.tpir.items():
         allowed = [t for t in [*np.unique(scores), 2] if np.mean(strangers >= t) <= fpir]
         assert rate == pytest.approx(max(np.mean(np.array(best) >= t) for t in allowed))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_area_under_the_curve_is_the_chance_of_a_mate_to_stand_above_a_stranger(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    p, g = rng.choice([-1.0, 1.0], (60, 4)), rng.choice([-1.0, 1.0], (20, 4))  # full of ties
+    who, known = rng.integers(0, 14, 60), rng.integers(0, 8, 20)
+    found = open_set(p, g, who, known, fpirs=(0.5,), rank=5)
+    pairs = [(m > o) + (m == o) / 2 for m in found.mate for o in found.other]
+    assert found.auc == pytest.approx(np.mean(pairs)) and 0 < found.auc < 1
+    thresholds = [np.inf, *np.unique(np.r_[found.other, found.mate])[::-1], -np.inf]
+    points = [(np.mean(found.other >= t), np.mean(found.mate >= t)) for t in thresholds if t > -np.inf]
+    points.append((1.0, np.mean(found.mate > -np.inf)))  # mates out of rank are found at no threshold
+    area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(points))
+    assert found.auc == pytest.approx(area)
+    low, high = found.auc_interval
+    assert low < found.auc < high
 
 
 def test_a_perfect_search_is_not_certain() -> None:

@@ -80,4 +80,5 @@ def edge_histograms(images: Tensor, cell: int = 8, bins: int = 9) -> Tensor:
     found.scatter_add_(1, (low.long() + 1) % bins, size * (place - low))
     found = F.avg_pool2d(found, cell, 4)
     norm = found.norm(dim=1, keepdim=True)
-    return (found / (norm + 0.3 * norm.mean())).flatten(1)
+    damped: Tensor = found / (norm + 0.3 * norm.mean())
+    return damped.flatten(1)

@@ -177,7 +177,7 @@ class Report:
                 said += f"   95 % {ends[0]:.4f} to {ends[1]:.4f}"
             return f"  {label:<16} {said}"
 
-        shown = [("rank-1", "rank1"), ("rank-5", "rank5"), ("rank-10", "rank10"), ("mAP", "map")]
+        shown = [("rank-1", "rank1"), ("rank-5", "rank5"), ("rank-10", "rank10"), ("mAP", "map"), ("mINP", "minp")]
         lines += [line(label, getattr(self, key), key) for label, key in [*shown, ("AUC", "auc"), ("EER", "eer")]]
         lines += [line(f"TAR at FAR {far:<5}", rate, f"tar@{far}") for far, rate in self.tar.items()]
         lines.append(

@@ -266,6 +266,7 @@ def eval_results(report: Report | ProtocolResult, *, task: str = "face-recogniti
         ("rank-5", "rank5", report.rank5, None),
         ("rank-10", "rank10", report.rank10, None),
         ("mAP", "map", report.map, None),
+        ("mINP", "minp", report.minp, None),
         ("AUC", "auc", report.auc, None),
         ("EER", "eer", report.eer, None),
         *((f"TAR at FAR {far}", f"tar@{far}", rate, far) for far, rate in report.tar.items()),

@@ -537,6 +537,8 @@ def test_survface_open_set_by_hand(survface: Path) -> None:
     vectors = np.concatenate([at(angles[Path(row.path).name]) for row in manifest.rows])
     found = run_protocol("qmul_survface.open", vectors, manifest)
     assert (found.mean["tpir20@0.1"], found.mean["tpir20@0.2"]) == (0.5, 1)
+    # The one mate stands above all ten strangers, the other above eight.
+    assert found.mean["tpir_auc20"] == pytest.approx(0.9) and "tpir_auc20" in found.intervals
     assert found.repetitions[0].counts["unmated probes"] == 10
 
 

@@ -71,7 +71,7 @@ def explain_search(
     from xzoo.evaluation.protocols.schema import parse_figure
     from xzoo.evaluation.ranking import means
 
-    ranks = [rank for kind, rank, _ in map(parse_figure, plan.figures) if kind == "tpir" and rank]
+    ranks = [rank for kind, rank, _ in map(parse_figure, plan.figures) if kind in ("tpir", "tpir_auc") and rank]
     searched = search_of(plan, known, asked, others=bool(ranks))
     search = means(searched, CMC_RANKS)
     assert plan.gallery is not None and plan.probe is not None

@@ -42,7 +42,8 @@ def run_landmarks(
     """
     how = plan.landmarks
     assert how is not None and plan.probe is not None
-    predicted, network = _as_table(given), None
+    predicted = _as_table(given)
+    network: Any = None
     if predicted is None:
         network = _finder(given, plan, len(manifest))
     elif predicted.shape != (len(manifest), how.points, 2):

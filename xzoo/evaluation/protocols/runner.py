@@ -507,9 +507,9 @@ def _search(
     ends: dict[str, Interval] = {}
     few: list[str] = []
     points: dict[str, dict[str, float | int | None]] = {}
-    if kinds & {"rank", "map", "minp", "tpir"} or plan.hits:
+    if kinds & {"rank", "map", "minp", "tpir", "tpir_auc"} or plan.hits:
         depths = sorted({int(at) for _, kind, _, at in wanted if kind == "map" and at})
-        searched = search_of(plan, known, asked, others="tpir" in kinds, depths=depths)
+        searched = search_of(plan, known, asked, others=bool(kinds & {"tpir", "tpir_auc"}), depths=depths)
         has_mate = searched.mated
         mated = int(has_mate.sum())
         if kinds & {"rank", "map", "minp"}:
@@ -529,7 +529,12 @@ def _search(
                     values[name] = each[has_mate]
             outcomes = figures.Outcomes(asked.subject[has_mate], values)
         for name, kind, rank, at in wanted:
-            if kind == "tpir" and rank and at:
+            if kind == "tpir_auc" and rank:
+                whole_set = open_set_of(searched, (), rank) if 0 < mated < len(has_mate) else None
+                found[name] = whole_set.auc if whole_set else None
+                if alone and whole_set:
+                    ends[name] = whole_set.auc_interval
+            elif kind == "tpir" and rank and at:
                 shown = open_set_of(searched, (at,), rank) if 0 < mated < len(has_mate) else None
                 found[name] = shown.tpir[at] if shown else None
                 if shown is None or found[name] is None:
@@ -781,6 +786,8 @@ def _warnings(plan: Protocol, done: Sequence[Repetition]) -> tuple[str, ...]:
         kind, rank, at = parse_figure(name)
         if at and any(one.figures[name] is None for one in done):
             said.append(f"{name} is not reported: these data cannot show a rate so small.")
+        if kind == "tpir_auc" and any(one.figures[name] is None for one in done):
+            said.append(f"{name} is not reported: some probes must have a mate, and some none.")
         held = first.get(
             "gallery templates", first.get("gallery subjects" if plan.cmc == "subjects" else "gallery images")
         )

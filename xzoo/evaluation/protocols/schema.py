@@ -44,6 +44,7 @@ FIGURES: Mapping[str, str] = {
     "accuracy": "over folds of listed pairs, the threshold from the other folds (LFW)",
     "val@<far>": "true accept rate over folds, the threshold from the other folds at that false accept rate (LFW)",
     "tpir<k>@<fpir>": "true positive identification rate within rank k at a false positive identification rate",
+    "tpir_auc<k>": "area under the true positive identification rate within rank k over all false positive ones",
     "nme": "mean over images of the mean distance of landmarks, divided by a size; nme_<part> of one part",
     "failure_rate": "share of images whose error is above the limit",
     "ced_auc": "area under the cumulative error distribution up to the limit, divided by the limit",
@@ -51,7 +52,7 @@ FIGURES: Mapping[str, str] = {
 """Every figure that a protocol may ask for."""
 
 _FIGURE = re.compile(
-    r"(?P<kind>rank|map|minp|auc|eer|tar_nearest|tar|accuracy|val|tpir|nme(?:_(?:jaw|brows|nose|eyes|mouth))?|failure_rate"
+    r"(?P<kind>rank|map|minp|auc|eer|tar_nearest|tar|accuracy|val|tpir_auc|tpir|nme(?:_(?:jaw|brows|nose|eyes|mouth))?|failure_rate"
     r"|ced_auc)(?P<rank>[1-9]\d*)?(?:@(?P<at>[0-9.eE+-]+))?"
 )
 _LISTED = ("accuracy", "val")
@@ -257,7 +258,7 @@ def parse_figure(text: str) -> tuple[str, int | None, float | None]:
         at = float(found["at"]) if found and found["at"] else None
     except ValueError:
         kind, at = "", None
-    wants_rank, wants_rate = kind in ("rank", "tpir"), kind in ("tar", "tar_nearest", "val", "tpir")
+    wants_rank, wants_rate = kind in ("rank", "tpir", "tpir_auc"), kind in ("tar", "tar_nearest", "val", "tpir")
     if not kind or (rank is not None) != wants_rank or ((at is not None) != wants_rate and kind != "map"):
         raise errors.EvaluationError(
             f"figure {text!r}", why="No such figure.", exists=", ".join(errors.nearest(text, FIGURES) or FIGURES)
