@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,25 @@ def made(name, *begins, **options):
     return stirred(xzoo.create(name, input_size=SIZE, **options), *begins)
 
 
+FIRST: dict[str, torch.Tensor] = {}
+"""What DEEN sees before anything is stirred, and what the plain two-stream network sees with the same tensors."""
+
+
 @pytest.fixture(scope="module")
 def deen():
-    network = made("deen_resnet50", "neck.")
+    torch.manual_seed(0)
+    network = xzoo.create("deen_resnet50", input_size=SIZE)
+    with torch.device("meta"):
+        plain = AGW(agw_options.Options(SIZE, non_local="none", pooling="mean", neck="before")).eval()
+    names = plain.state_dict()
+    plain.load_state_dict({name: x for name, x in network.state_dict().items() if name in names}, assign=True)
+    with torch.inference_mode():
+        FIRST["looks"] = network.forward_features(pictures(2), ["VIS", "NIR"])["looks"]
+        FIRST["plain"] = plain(pictures(2), ["VIS", "NIR"])
     for module in network.attention.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.weight, 0.01)
-    return network
+    return stirred(network, "neck.")
 
 
 @pytest.fixture(scope="module")
@@ -223,16 +236,10 @@ def test_embeddings_of_deen_compare_by_the_mean_of_six_cosines(deen):
         torch.testing.assert_close(deen(pictures(3), ["VIS", "NIR", "LWIR"]), embedding)
 
 
-def test_fresh_deen_looks_first_as_the_plain_two_stream_network_does():
-    torch.manual_seed(0)
-    fresh = xzoo.create("deen_resnet50", input_size=SIZE)
-    plain = AGW(agw_options.Options(SIZE, non_local="none", pooling="mean", neck="before")).eval()
-    plain.load_state_dict({name: x for name, x in fresh.state_dict().items() if name in plain.state_dict()})
-    bands = ["VIS", "NIR"]
-    with torch.inference_mode():
-        looks = fresh.forward_features(pictures(2), bands)["looks"]
-        torch.testing.assert_close(looks[:, 0], plain(pictures(2), bands), atol=1e-4, rtol=1e-4)
-        assert (looks[:, 1] - looks[:, 2]).abs().max() > 1e-3
+def test_fresh_deen_looks_first_as_the_plain_two_stream_network_does(deen):
+    looks = FIRST["looks"]
+    torch.testing.assert_close(looks[:, 0], FIRST["plain"], atol=1e-4, rtol=1e-4)
+    assert (looks[:, 1] - looks[:, 2]).abs().max() > 1e-3
 
 
 # --- IDKL -------------------------------------------------------------------------------------------------------------
@@ -512,8 +519,9 @@ def test_the_recipe_trains_its_network_on_the_layout_of_llcm(name, llcm, tmp_pat
     )
     manifest = readers.read("llcm", llcm)
     run = distill(recipe=plan, student=student, data=manifest, output=tmp_path / "run", evaluate=False)
-    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert len(rows) == 2
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["terms"] for row in rows if "loss" in row]
+    assert [set(terms) >= {term.key for term in plan.stages[0].losses} for terms in steps] == [True, True]
     after = run.model.state_dict()
     still = [key for key in before if torch.equal(before[key], after[key]) and key.endswith("weight")]
     assert still == [], still[:5]
@@ -521,3 +529,19 @@ def test_the_recipe_trains_its_network_on_the_layout_of_llcm(name, llcm, tmp_pat
     embedded = run.model.embed(raw, **({"spectrum": ["VIS", "NIR"]} if run.model.banded else {}))
     assert embedded.shape == (2, xzoo.card(RECIPES[name]).facts["output"]["embedding"])
     assert embedded.isfinite().all()
+
+
+@pytest.mark.slow
+def test_deen_for_regdb_trains_on_its_layout(tmp_path):
+    layouts.write("regdb", tmp_path / "RegDB", subjects=4, samples=2, trials=1, size=SIZE, progress=False)
+    manifest = readers.read("regdb", tmp_path / "RegDB", trials=1)
+    student = xzoo.create("deen_resnet50", last="layer3", input_size=SIZE)
+    plan = recipes.load("deen").with_(
+        {
+            "stages.train.steps": 1,
+            "stages.train.batch.size": 4,
+            "stages.train.batch.per_subject": 2,
+        }
+    )
+    run = distill(recipe=plan, student=student, data=manifest, output=tmp_path / "run", evaluate=False)
+    assert run.model.embed(torch.zeros(2, 3, *SIZE, dtype=torch.uint8), spectrum="LWIR").shape == (2, 6144)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xzoo.families import imagenet
@@ -14,7 +14,7 @@ __all__ = ["VERSION", "convert", "fit"]
 
 VERSION = 1
 
-PLACES = {name: (f"stem.{name}",) for name in ("conv1.", "bn1.")}
+PLACES: dict[str, Sequence[str]] = {name: (f"stem.{name}",) for name in ("conv1.", "bn1.")}
 PLACES |= {f"layer{n}.": (f"layers.layer{n}.",) for n in (1, 2, 3)}
 PLACES["layer4."] = ("erase.", "visible.", "infrared.")
 
