@@ -7,13 +7,16 @@ count in it) and of wall time. The teacher is EdgeFace-Base at 112 pixels with r
     xs     EdgeFace-XS at 112 pixels: 1.8 M parameters, 0.15 G multiplications a picture
     sized  a plain convolutional network of as many parameters and multiplications, also at 112
 
-The sides: "live" asks the teacher in each step, "live bf16" asks it in half precision (``teacher_precision``; what
-``auto`` would choose here is printed), "cached" is the same stage from its second epoch on, "by hand"
-is the same student, loss, pictures and optimiser in a plain torch loop whose teacher's embeddings
-lie in a tensor. With ``--peer PYTHON``, an interpreter that has torchdistill beside what xzoo needs, its
-loop does the same work on the same pictures, already decoded (version 1.1.5 has no cache of teachers).
+The sides: "live" asks the teacher in each step, "live bf16" (``--bf16``) asks it in half precision
+(``teacher_precision``; what ``auto`` would choose here is printed), "cached" is the same stage from its second epoch
+on, "by hand" is the same student, loss, pictures and optimiser in a plain torch loop whose teacher's embeddings
+lie in a tensor, and "teacher" is the teacher's forward pass alone, whose share of a step without cache is all that a
+cache can save: 1 + teacher / by hand is printed beside live / cached. With ``--peer PYTHON``, an interpreter that has
+torchdistill beside what xzoo needs, its loop does the same work on the same pictures, already decoded (version 1.1.5
+has no cache of teachers).
 
-    python benchmarks/distil.py [--steps 20] [--batch 64] [--student small|xs|sized] [--compile] [--peer PYTHON]
+    python benchmarks/distil.py [--steps 20] [--batch 64] [--student small|xs|sized] [--compile] [--bf16]
+                                [--peer PYTHON]
 """
 
 from __future__ import annotations
@@ -69,9 +72,9 @@ def build_sized() -> nn.Module:
 STUDENTS = {"small": "small_32", "xs": "edgeface_xs_gamma_06", "sized": "sized_112"}
 
 
-def pictures(folder: Path) -> Manifest:
+def pictures(folder: Path, count: int = IMAGES) -> Manifest:
     random, lines = np.random.default_rng(0), ["path,subject,spectrum"]
-    for number in range(IMAGES):
+    for number in range(count):
         Image.fromarray(random.integers(0, 256, (112, 112, 3), np.uint8)).save(folder / f"{number}.png")
         lines.append(f"{number}.png,p{number // 4},VIS")
     (folder / "m.csv").write_text("\n".join(lines) + "\n")
@@ -124,6 +127,14 @@ def by_hand(batch: int, student: Embedder, goals: Tensor, data: Manifest, compil
         optimiser.step()
         loss.item()
         step += 1
+        yield
+
+
+def by_teacher(batch: int, teacher: Embedder) -> Iterator[None]:
+    inputs = torch.rand(batch, 3, 112, 112) * 2 - 1
+    while True:
+        with torch.no_grad():
+            teacher(inputs)
         yield
 
 
@@ -200,6 +211,10 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--live", type=int, default=3, help="steps of the sides whose teacher runs each time")
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument(
+        "--images", type=int, default=IMAGES, help="an epoch: the teacher is asked for each of them once"
+    )
+    parser.add_argument("--bf16", action="store_true", help="also ask the teacher in half precision")
     parser.add_argument("--student", choices=STUDENTS, default="small")
     parser.add_argument("--compile", action="store_true", help="run all students but torchdistill's compiled")
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter with torchdistill")
@@ -212,7 +227,7 @@ def main() -> int:
     student = xzoo.create(STUDENTS[chosen.student])
     teacher = xzoo.create("edgeface_base").requires_grad_(False)
     with tempfile.TemporaryDirectory() as folder:
-        data = pictures(Path(folder))
+        data = pictures(Path(folder), chosen.images)
         if chosen.as_peer:
             loop = by_torchdistill(chosen.batch, student, teacher, data)
             next(loop)
@@ -230,22 +245,23 @@ def main() -> int:
 
         sides = {
             "live": engine_side(False),
-            "live bf16": engine_side(False, "bf16"),
+            **({"live bf16": engine_side(False, "bf16")} if chosen.bf16 else {}),
             "cached": engine_side(True),
-            "by hand": by_hand(chosen.batch, copy.deepcopy(student), torch.randn(IMAGES, 512), data, chosen.compile),
+            "by hand": by_hand(chosen.batch, copy.deepcopy(student), torch.randn(len(data), 512), data, chosen.compile),
+            "teacher": by_teacher(chosen.batch, teacher),
         }
-        for _ in range(IMAGES // chosen.batch + 1):  # the first epoch asks the teacher
+        for _ in range(len(data) // chosen.batch + 1):  # the first epoch asks the teacher
             next(sides["cached"])
         for loop in sides.values():
             next(loop)
         spent: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
         for turn in range(chosen.steps):
             for name in sorted(sides, reverse=bool(turn % 2)):
-                if not name.startswith("live") or turn < chosen.live:
+                if name in ("cached", "by hand") or turn < chosen.live:
                     spent[name].append(timed(sides[name]))
     if chosen.peer:
         words = [chosen.peer, __file__, "--as-peer", "--live", str(chosen.live)]
-        words += ["--batch", str(chosen.batch), "--student", chosen.student]
+        words += ["--batch", str(chosen.batch), "--student", chosen.student, "--images", str(chosen.images)]
         root = str(Path(__file__).resolve().parents[1])
         done = subprocess.run(
             words, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "PYTHONPATH": root}
@@ -257,7 +273,8 @@ def main() -> int:
             print(f"{kind:5} {name:12} {1e3 * value:9.2f} ms a step (median of {len(spent[name])})")
         for name in ("live", "live bf16", "torchdistill"):
             if name in median:
-                print(f"{kind:5} {name} / cached {median[name] / median['cached']:.1f}")
+                print(f"{kind:5} {name} / cached {median[name] / median['cached']:.2f}")
+        print(f"{kind:5} 1 + teacher / by hand {1 + median['teacher'] / median['by hand']:.2f}")
         print(f"{kind:5} cached / by hand {median['cached'] / median['by hand']:.4f}")
     return 0
 
