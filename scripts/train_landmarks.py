@@ -10,8 +10,9 @@ learnt from has its features painted over, is turned, stretched row by row, bent
 another gain control. Weights go to ``xzoo/weights``, a log to ``scripts/logs``; its last line holds figures of the file
 that was written, on people kept out of training.
 
-The weights given out are those of two runs, both in the log: 2,000 steps of the schedule for 9,000, which would have
-taken too long, then ``--start`` from there with ``--steps 4000 --rate 2.5e-3 --seed 1``. ``--steps 0 --start FILE``
+The weights given out are those of three runs, one after the other in the log, each cut off because the machine was
+busy: 2,000 steps of a schedule for 9,000; from there 2,000 of ``--steps 4000 --rate 2.5e-3 --seed 1``; from there 1,200
+of ``--steps 1600 --rate 1.3e-3 --seed 2``. A single run of 5,000 steps has not been tried. ``--steps 0 --start FILE``
 measures a file without training.
 """
 
@@ -94,7 +95,7 @@ def main() -> None:
             shown = {name: round(float(value) / 50, 4) for name, value in zip(("wing", "gnll"), recent, strict=True)}
             log.write(event="step", step=step + 1, **shown, seconds=_since(began))
             recent.zero_()
-        if (step + 1) % 1000 == 0:
+        if (step + 1) % 400 == 0:
             _save(steady.module, options.work / f"{NAME}.{step + 1}.safetensors")
     out_file = options.weights / f"{NAME}.{TAG}.safetensors"
     _save(steady.module, out_file)
@@ -102,10 +103,10 @@ def main() -> None:
     final = build(NETWORK).eval()
     final.load_state_dict(safetensors.torch.load_file(out_file))
     final.preprocess = replace(model.preprocess)
-    mean = truth.mean(0)
+    mean, framed = truth.mean(0), _framed()
     found = {
         **{camera: figures(final, mean, *_strangers(camera)) for camera in ("house", "blackhot_lowres")},
-        **{f"framed_{looks}": figures(final, mean, *_framed(), **looked) for looks, looked in LOOKS.items()},
+        **{f"framed_{looks}": figures(final, mean, *framed, **looked) for looks, looked in LOOKS.items()},
     }
     log.write(event="figures", subjects=len(HELD_OUT), seconds=_since(began), **found)
     print(json.dumps(found, indent=2))
