@@ -167,7 +167,7 @@ def prepared(model: Embedder, facts: Mapping[str, Any], where: str) -> Embedder:
 
     own = facts.get("preprocess", {})
     try:
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
         model.preprocess = replace(model.preprocess, **values)
     except (AttributeError, TypeError, errors.OptionError) as fault:
         raise errors.RunError(f"the preprocessing noted in {where!r} cannot be used.", why=str(fault)) from fault
