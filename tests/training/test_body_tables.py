@@ -131,6 +131,7 @@ def test_a_network_without_part_tokens_is_refused(tmp_path: Path, workshop: Work
         Workshop(workshop.bodies, None, tmp_path, model="hybrid_fr", pretrained=True)
 
 
+@pytest.mark.slow
 def test_llcm_is_searched_by_every_protocol_with_public_lists(tmp_path: Path, workshop: Workshop) -> None:
     rows = body_llcm.table_2(None, tmp_path, settings=TINY, model=workshop.base, people=9, cameras=2)
     assert [row.protocol for row in rows.values()] == ["A", "B", "C"] * 2
