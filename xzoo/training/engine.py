@@ -214,8 +214,8 @@ def draw(stage: Stage, manifest: Manifest, source: str, seed: int) -> Sampler:
         return _draw_domains(plan, manifest, source, seed)
     sides = (plan.source or source, plan.targets)
     if plan.sampler == "pairs":
-        more = {"positive": plan.positive, "registered": plan.registered}
-        return PairSampler(manifest, *sides, batch=plan.size, seed=seed, **more)
+        like = plan.registered
+        return PairSampler(manifest, *sides, batch=plan.size, positive=plan.positive, seed=seed, registered=like)
     return BalancedSampler(manifest, *sides, subjects=plan.size // plan.per_subject, images=plan.per_subject, seed=seed)
 
 

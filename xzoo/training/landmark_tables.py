@@ -21,7 +21,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from xzoo import errors, hub, recipes, register
+from xzoo import errors, hub, recipes
+from xzoo.catalog.registry import register
 from xzoo.data.manifest import Manifest
 from xzoo.data.people import face_labels, faces
 from xzoo.data.people.traits import SESSION
