@@ -19,12 +19,13 @@ def test_every_protocol_that_is_offered_exists() -> None:
 
 
 def test_a_table_says_what_is_not_told_from_zero_and_that_no_result_is_the_papers() -> None:
-    rows = [Row("instance", "none", "as trained", 0.5, (0.4, 0.6), 10)]
-    gains = [Gain("one over another", 0.1, (-0.1, 0.3)), Gain("a third", 0.2, (0.1, 0.3))]
+    rows = [Row("instance", "none", "as trained", 0.5, (0.4, 0.6), 0.8, (0.7, 0.9), 10)]
+    gains = [Gain("one over another", 1, 0.1, (-0.1, 0.3)), Gain("a third", 10, 0.2, (0.1, 0.3))]
     facts = {"teacher": "t", "people": 2, "steps": 3, "seeds": [0], "strangers": 4, "sensor": {"gain": 1, "offset": 0}}
     text = ablation_text(Table(rows, gains, facts))
-    assert "one over another: +10.0 [-10.0, 30.0] (not told from zero)" in text
-    assert "a third: +20.0 [10.0, 30.0]\n" in text
+    assert "50.0    [40.0, 60.0]  80.0     [70.0, 90.0]" in text
+    assert "one over another, rank-1: +10.0 [-10.0, 30.0] (not told from zero)" in text
+    assert "a third, rank-10: +20.0 [10.0, 30.0]\n" in text
     assert "could not be verified" in text
 
 
@@ -69,11 +70,11 @@ def test_the_ablation_says_of_every_claim_whether_it_shows(capsys: pytest.Captur
     found = json.loads(capsys.readouterr().out)
     assert {row["arm"] for row in found["rows"]} == {"instance", "instance + relation"}
     value = {(row["arm"], row["adapted"], row["sensor"]): row["rank1"] for row in found["rows"]}
-    gains = {gain["text"]: gain for gain in found["gains"]}
-    relation = gains["AIRD over instance alone, sensor as trained"]
+    gains = {(gain["text"], gain["rank"]): gain for gain in found["gains"]}
+    relation = gains["AIRD over instance alone, sensor as trained", 1]
     both = [value[arm, "none", "as trained"] for arm in ("instance + relation", "instance")]
     assert relation["gain"] == pytest.approx(both[0] - both[1])
-    assert "FaceBN prior_count over none, sensor shifted" in gains
+    assert ("FaceBN prior_count over none, sensor shifted", 10) in gains
     for gain in found["gains"]:
         low, high = gain["interval"]
         assert low <= gain["gain"] <= high

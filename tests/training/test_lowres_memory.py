@@ -19,7 +19,7 @@ from xzoo.evaluation import retrieval
 from xzoo.recipes.schema import Recipe, check
 from xzoo.training import lowres
 from xzoo.training.lowres import Lesson
-from xzoo.training.lowres_tables import ARMS, ablation, gains
+from xzoo.training.lowres_tables import ARMS, _hits, ablation, gains
 
 SUBJECTS = 20
 
@@ -102,15 +102,25 @@ def test_losses_of_other_views_and_stages_without_a_head_are_refused(told: Lesso
 
 def test_gains_are_differences_with_intervals_and_say_when_they_are_none() -> None:
     owner = np.repeat(np.arange(50), 2)
-    none, all_ = np.zeros(100), np.ones(100)
+    none, all_ = np.zeros((100, 2)), np.stack([np.zeros(100), np.ones(100)], 1)
     arms = tuple(ARMS)
     hits = {(arm, way, "shifted"): none for arm in arms for way in ("none",)}
     hits |= {(arm, "none", "as trained"): none for arm in arms}
     hits |= {(arms[1], "alpha", "shifted"): all_, (arms[0], "alpha", "shifted"): none}
-    found = {gain.text: gain for gain in gains(hits, owner, ["alpha"])}
-    adapted = found["FaceBN alpha over none, sensor shifted"]
+    found = {(gain.text, gain.rank): gain for gain in gains(hits, owner, ["alpha"])}
+    adapted = found["FaceBN alpha over none, sensor shifted", 10]
     assert (adapted.gain, adapted.interval, adapted.holds) == (1.0, (1.0, 1.0), True)
-    assert not found["AIRD over instance alone, sensor as trained"].holds
+    assert not found["FaceBN alpha over none, sensor shifted", 1].holds
+    assert not found["AIRD over instance alone, sensor as trained", 10].holds
+
+
+def test_a_probe_is_found_within_a_rank_and_ties_count_against_it() -> None:
+    gallery = torch.eye(12)
+    probes = torch.zeros(3, 12)
+    probes[0, 0] = 1.0  # nearest to its own
+    probes[1, :9] = torch.linspace(1.0, 0.2, 9)  # eight before its own, at the ninth
+    owner = np.array([0, 8, 11])  # the third is as near to all
+    assert _hits(probes, gallery, owner).tolist() == [[1, 1], [0, 1], [0, 0]]
 
 
 def test_the_ablation_has_a_row_for_each_arm_way_and_sensor() -> None:
@@ -121,7 +131,8 @@ def test_the_ablation_has_a_row_for_each_arm_way_and_sensor() -> None:
         for way, sensor in (("none", "as trained"), ("none", "shifted"), ("prior_count", "shifted"))
     ]
     assert all(0 <= row.interval[0] <= row.rank1 <= row.interval[1] <= 1 for row in found.rows)
-    assert len(found.gains) == 4
+    assert all(row.rank1 <= row.rank10 == 1 for row in found.rows)  # of six people the own one is among ten
+    assert len(found.gains) == 8
     assert found.facts["operator"]["operator"] == "bicubic_r"
     with pytest.raises(errors.OptionError, match="one seed"):
         ablation(people=1)

@@ -206,12 +206,13 @@ class _Branches(nn.Module):
         if self.first:
             self.mixture.look(x)
         out: Tensor = self.base(x)
-        for name, branch in self.branches.items():
-            low = branch[0](x)
+        for name, pair in self.branches.items():
+            down, up = pair.children()
+            low = down(x)
             if name != "all":
                 share = self.mixture.of(low)
                 low = low * (share if name == "high" else 1 - share)
-            out = out + self.scale * self.lora_dropout(branch[1](low))
+            out = out + self.scale * self.lora_dropout(up(low))
         return out
 
 

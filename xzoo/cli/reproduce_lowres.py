@@ -62,7 +62,8 @@ def _ablation(seeds: int, steps: int | None, batch: int | None, people: int | No
     chosen: dict[str, Any] = {"steps": steps, "batch": batch, "people": people}
 
     def report(row: lowres_tables.Row) -> None:
-        click.echo(f"{row.arm}, FaceBN {row.adapted}, {row.sensor}: rank-1 {100 * row.rank1:.1f}", err=True)
+        found = f"rank-1 {100 * row.rank1:.1f}, rank-10 {100 * row.rank10:.1f}"
+        click.echo(f"{row.arm}, FaceBN {row.adapted}, {row.sensor}: {found}", err=True)
 
     given = {key: value for key, value in chosen.items() if value is not None}
     found = lowres_tables.ablation(seeds=range(seeds), report=report, **given)
@@ -78,21 +79,25 @@ def ablation_text(found: Table) -> str:
     """Return an ablation as text."""
     facts = found.facts
     cells = [
-        (row.arm, row.adapted, row.sensor, f"{100 * row.rank1:.1f}", _ends(row.interval), str(row.probes))
+        (
+            *(row.arm, row.adapted, row.sensor, f"{100 * row.rank1:.1f}", _ends(row.interval)),
+            *(f"{100 * row.rank10:.1f}", _ends(row.interval10), str(row.probes)),
+        )
         for row in found.rows
     ]
     said = [
-        f"{gain.text}: {100 * gain.gain:+.1f} {_ends(gain.interval)}" + ("" if gain.holds else " (not told from zero)")
+        f"{gain.text}, rank-{gain.rank}: {100 * gain.gain:+.1f} {_ends(gain.interval)}"
+        + ("" if gain.holds else " (not told from zero)")
         for gain in found.gains
     ]
     return "\n".join(
         [
             f"ours: bd_student at 16 pixels, taught by {facts['teacher']} on {facts['people']} generated people for "
             f"{facts['steps']} steps, {len(facts['seeds'])} seed(s);",
-            f"{facts['strangers']} strangers, rank-1 in percent, 95 % by subject; the other sensor gives "
+            f"{facts['strangers']} strangers, ranks in percent, 95 % by subject; the other sensor gives "
             f"{facts['sensor']['gain']:g} x + {facts['sensor']['offset']:g}",
             "",
-            table(("losses", "FaceBN", "sensor", "rank-1", "95 %", "probes"), cells),
+            table(("losses", "FaceBN", "sensor", "rank-1", "95 %", "rank-10", "95 %", "probes"), cells),
             "",
             *said,
             "",
