@@ -422,6 +422,17 @@ def test_misses_leave_out_what_the_search_leaves_out() -> None:
     assert sum(found.genuine) == 2  # verification counts the comparison all the same
 
 
+def test_a_place_for_no_report_is_refused_before_anything_is_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/deeper"):
+        assert main(["evaluate", "pixels", "--data", "/nowhere", "--report", str(tmp_path / place)]) == 2
+        told = capfd.readouterr().err
+        assert "is a file." in told and "nowhere" not in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
 def test_an_open_set_is_drawn_and_thresholds_are_marked(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     who = np.repeat(np.arange(40), 4)

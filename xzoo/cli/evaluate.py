@@ -54,6 +54,10 @@ def command(
     """
     if thumbnails and not report:
         raise click.UsageError("--thumbnails are part of a report: name its folder with --report.")
+    if report is not None:
+        from xzoo.evaluation.report_page import check_folder
+
+        check_folder(report)
     from xzoo.data.manifest import Manifest
 
     if protocol is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from xzoo.evaluation.protocols.runner import ProtocolResult
     from xzoo.evaluation.report_details import Cell, Details, Miss, Pair, Picture
 
-__all__ = ["FILES", "eval_results", "figures", "html", "markdown", "write"]
+__all__ = ["FILES", "check_folder", "eval_results", "figures", "html", "markdown", "write"]
 
 Interval = tuple[float, float]
 
@@ -144,6 +145,21 @@ def write(report: Report | ProtocolResult, folder: str | Path, *, thumbnails: bo
         with atomic_write(target / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return target / FILES[0]
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuse a place where no report can be written, before anything long is computed; make nothing.
+
+    Raises:
+        OptionError: A file stands in the way, or the nearest folder that exists may not be written to.
+    """
+    from xzoo.hub import as_path
+
+    target = as_path(folder, "report").absolute()
+    nearest = next(place for place in (target, *target.parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        why = "It may not be written to." if nearest.is_dir() else "It is a file."
+        raise errors.OptionError(f"a report in {str(folder)!r}", why=f"{nearest}: {why}", do="name another folder")
 
 
 def figures(report: Report | ProtocolResult) -> list[tuple[str, str, str, str]]:
