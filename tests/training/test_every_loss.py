@@ -53,6 +53,8 @@ def recipe(name: str) -> dict[str, Any]:
         on = on[:1]
     if name in ("deen_cpm",):
         on = ["student.both"]
+    if name == "idkl_centre":  # halves of one batch are two spectra
+        on = ["student.both:network.points.0", "student.both"]
     if name == "idkl_heads":  # five features of each image
         on = ["student.source:network.points", "student.target:network.points"]
     term = {"name": name, "on": on, "options": OPTIONS.get(name, {})}
