@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from xzoo import errors
+from xzoo.cli import main
 from xzoo.data import readers
 from xzoo.data.manifest import Manifest, Row
 from xzoo.data.people import layouts
@@ -108,6 +110,21 @@ def test_faces_and_bodies_of_a_frame_belong_together_and_who_lacks_one_is_left_o
     for face, body in zip(faces.rows, bodies.rows, strict=True):
         assert (face.path, face.subject, face.index) == (body.path, body.subject, body.index)
         assert face.box is not None and body.box is not None and face.box[3] < body.box[3]
+
+
+@pytest.mark.parametrize("name", ["edgeface_xxs", pytest.param("adaface_ir_18", marks=pytest.mark.slow)])
+def test_a_face_network_is_measured_and_prepared_for_training_on_the_very_protocol_of_bodies(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = layouts.write("ijb_mdf", tmp_path / "set", subjects=4, draw=flat, size=(48, 16), frames=1, progress=False)
+    call = ["evaluate", name, "--pretrained", "no", "--data", str(root), "--protocol", PLAN, "--option", "kind=face"]
+    assert main([*call, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert (found["model"], found["repetitions"][0]["counts"]["probe templates"]) == (name, 2)
+    assert main(["data", "list", "ijb_mdf", str(root), str(tmp_path / "faces.csv"), "--option", "kind=face"]) == 0
+    faces = Manifest.read(tmp_path / "faces.csv")
+    assert [row.box for row in faces.rows] == [row.box for row in readers.read("ijb_mdf", root, kind="face").rows]
+    assert faces.spectra == ("VIS", "SWIR", "MWIR", "LWIR") and faces.splits == ("test", "train")
 
 
 @pytest.mark.parametrize(
