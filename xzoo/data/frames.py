@@ -259,7 +259,8 @@ class _Job:
                     cut += box != tuple(round(number) for number in one.box)
                     stem = frame[: -len(Path(frame).suffix)]
                     path = f"crops/{stem if stems[stem] == 1 else frame}-{place}.png"
-                    self.rows.append(Row(path=frame, box=box, quality=one.score, **facts))
+                    known_facts: dict[str, Any] = dict(facts)
+                    self.rows.append(Row(path=frame, box=box, quality=one.score, **known_facts))
                 score = "" if one.score is None else f"{one.score:g}"
                 who = "" if why else facts["subject"]
                 numbers = [f"{number:g}" for number in one.box]
