@@ -54,7 +54,8 @@ class MIIM(nn.Module):
         regions = self.norm(F.adaptive_avg_pool2d(small, self.regions).flatten(2).transpose(1, 2))
 
         def split(rows: Tensor) -> Tensor:
-            return rows.unflatten(2, (ATTENTION_HEADS, -1)).transpose(1, 2)
+            heads: Tensor = rows.unflatten(2, (ATTENTION_HEADS, -1))
+            return heads.transpose(1, 2)
 
         seen = F.scaled_dot_product_attention(split(self.q(places)), split(self.k(regions)), split(self.v(regions)))
         gate = torch.sigmoid(self.back(seen.transpose(1, 2).flatten(2)))
