@@ -54,6 +54,7 @@ def test_figures_of_llcm_name_their_protocol() -> None:
         (["body", "--table", "1", "--all"], "or --all"),
         (["xedgeface", "--table", "3"], "belongs to body"),
         (["aird", "--all"], "belongs to body"),
+        (["body", "--table", "1", "--preset", "ln"], "body takes no --preset"),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )

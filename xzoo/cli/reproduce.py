@@ -69,6 +69,9 @@ def command(
     if method == "body":
         from xzoo.cli import reproduce_body
 
+        stray = {"--protocol": protocol, "--sizes": sizes, "--preset": presets, "--weight": lambdas, "--recipe": names}
+        if told := [option for option, value in stray.items() if value] + ["--seeds"] * (seeds > 1):
+            raise click.UsageError(f"body takes no {', '.join(told)}.")
         sizes_of: dict[str, Any] = {"steps": steps, "batch": batch, "people": people, "output": output}
         reproduce_body.tell(which, every=every, data=data, model=model, pretrained=asked, as_json=as_json, **sizes_of)
         return

@@ -41,8 +41,7 @@ def tell(
     if data is not None and every:
         numbers.remove("2")  # of another data set
     settings = body_tables.DEFAULTS
-    given = {"steps": steps, "batch": batch}
-    settings = settings._replace(**{key: value for key, value in given.items() if value is not None})
+    settings = settings._replace(steps=steps or settings.steps, batch=batch or settings.batch)
     if people is not None:
         settings = settings._replace(train=max(1, people // 4), test=people - max(1, people // 4))
     folder = Path(output or "runs/body")

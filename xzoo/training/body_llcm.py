@@ -12,8 +12,8 @@ from xzoo.evaluation import run_protocol
 from xzoo.evaluation.intervals import Interval
 from xzoo.families.base import Embedder
 from xzoo.models import create
+from xzoo.training import finetune
 from xzoo.training.body_tables import DEFAULTS, RATES, WORLD, Settings
-from xzoo.training.finetune import finetune
 
 __all__ = ["PROTOCOLS", "LlcmRow", "table_2"]
 

@@ -28,8 +28,8 @@ from xzoo.families.part_vit.fusion import fuse
 from xzoo.families.part_vit.options import PARTS
 from xzoo.models import create
 from xzoo.recipes.schema import Recipe
+from xzoo.training import distill
 from xzoo.training.body_published import BANDS, SUBJECTS, Count
-from xzoo.training.distillation import distill
 from xzoo.training.mining import mean
 
 __all__ = ["DEFAULTS", "PEOPLE", "Claim", "Job", "Settings", "Table", "Workshop", "people"]
@@ -198,6 +198,8 @@ class Workshop:
         self.test = bodies.select(split="test")
         self.subjects = list(self.test.subjects)
         self._tokens: dict[Job, npt.NDArray[np.float32]] = {}
+        self._faces: dict[str, Hits] = {}
+        self._pairs: dict[tuple[str, str], Hits] = {}
 
     # --- training and searching ----------------------------------------------------------------
 
@@ -271,9 +273,12 @@ class Workshop:
 
     def face(self, name: str) -> Hits:
         """Return what a face network hits by the faces of the same pictures."""
-        assert self.faces is not None
-        faces = self.faces.select(split="test")
-        return self.search(embed_images(create(name, pretrained=True), faces), faces)
+        if self.faces is None:
+            raise errors.OptionError("faces of these bodies", why="None were given.", do="Workshop(bodies, faces, ...)")
+        if name not in self._faces:
+            faces = self.faces.select(split="test")
+            self._faces[name] = self.search(embed_images(create(name, pretrained=True), faces), faces)
+        return self._faces[name]
 
     def search(self, embeddings: npt.NDArray[Any], images: Manifest) -> Hits:
         """Search every infrared template among those of VIS."""
@@ -306,7 +311,7 @@ class Workshop:
 
     def table_1(self) -> Table:
         """Table I: as they come and fine-tuned, body and face."""
-        rows = {}
+        rows: dict[str, dict[str, Count]] = {}
         if self.faces is not None:
             rows |= {name: counts(self.face(network)) for name, network in FACES.items()}
         rows |= {
@@ -328,7 +333,7 @@ class Workshop:
 
     def pairs(self) -> dict[tuple[str, str], Hits]:
         """Return hits ``[subjects]`` of every gallery and probe band, by the untrained network, all subjects."""
-        if not hasattr(self, "_pairs"):
+        if not self._pairs:
             found = fused(tokens_of(self.base, self.bodies), PARTS)
             self._pairs = {
                 (gallery, probe): self._hits(f"ijb_mdf.all.{gallery}-{probe}", found, self.bodies)
@@ -349,7 +354,7 @@ class Workshop:
 
     def table_7(self) -> Table:
         """Table VII: fewer training subjects, by all weights and by low-rank updates."""
-        jobs = {}
+        jobs: dict[str, Job] = {}
         for count in self.sizes():
             jobs |= {f"{count}, all weights": self.sized("full", count), f"{count}, LoRA": self.sized("lora", count)}
         note = f"subjects at random (seed {self.settings.seed}), fewer among more; the paper does not name its own"
@@ -414,10 +419,9 @@ class Workshop:
         ]
         if self.faces is not None:
             faces = [self.face(network) for network in FACES.values()]
-            for place, band in enumerate(BANDS):
-                if band == "SWIR":
-                    continue
-                best = max(faces, key=lambda hits, place=place: float(np.nanmean(hits[:, place])))
+            for place, band in enumerate(BANDS[1:], 1):
+                rates = [float(np.nanmean(hits[:, place])) for hits in faces]
+                best = faces[int(np.argmax(rates))]
                 found.append(claim(f"body over the better face, {band}", after[:, [place]] - best[:, [place]]))
         return found
 
