@@ -211,7 +211,7 @@ def _hits(probes: Tensor, gallery: Tensor, owner: npt.NDArray[Any]) -> Hits:
 def gains(hits: dict[tuple[str, str, str], Hits], owner: npt.NDArray[Any], modes: Sequence[str]) -> list[Gain]:
     """Return what relations and each way of adapting are worth, from hits by arm, way and sensor."""
     plain, full = ARMS
-    found = []
+    found: list[Gain] = []
 
     def add(text: str, better: tuple[str, str, str], worse: tuple[str, str, str]) -> None:
         apart = hits[better] - hits[worse]
