@@ -3,12 +3,11 @@
     OMP_NUM_THREADS=1 python scripts/train_body.py vis        # tag vis_v1, from nothing
     OMP_NUM_THREADS=1 python scripts/train_body.py bands      # tag synth_v1, from vis_v1
 
-A part vision transformer of four blocks learns in two stages, in minutes of one core. A random one cannot by the recipe
-``body_md``: its embeddings are nearly the same for everybody, the very point where a batch-hard hinge with margin 0 is
-lowest, and low-rank updates of random attention do not lead away from it; full training with contrast stayed there as
-well (150 steps, at chance). What leads away is where it starts (``start``): patch filters that are the principal
-components of patches, positions that are waves, part tokens that stand in their band of the picture, and queries that
-look for keys like themselves. Then:
+A part vision transformer of four blocks learns in two stages, in minutes of one core. From random weights it does not
+by the recipe ``body_md``: embeddings of everybody begin nearly the same, where a batch-hard hinge with margin 0 is
+lowest already. Full training with contrast stayed there as well (150 steps, at chance). What leads away is where it
+starts (``start``): patch filters that are the principal components of patches, positions that are waves, part tokens
+that stand in their band of the picture, and queries that look for keys like themselves. Then:
 
 ``vis``: pictures of the same moment of life (one day, two poses, near and from 500 m), VIS alone. Supervised
 contrast (Khosla et al., arXiv 2004.11362) over many strangers in a batch, with a warm-up, while a layer on top tells
@@ -53,6 +52,7 @@ FIRST = 5_000_000
 """Subjects from here on: apart from the strangers who are measured, and from those of the tables."""
 FAR = {"VIS": 500.0, "NIR": 30.0, "SWIR": 30.0, "MWIR": 30.0, "LWIR": 30.0}
 """Metres of every second picture, as in IJB-MDF; the others are near."""
+GALLERY = "gallery "
 OTHER_DAYS = True
 """Whether strangers are also met in the clothes of another day."""
 LASTING = ("factor", "bald", "long_hair", "beard", "melanin", "hair_dark")
@@ -282,13 +282,14 @@ def _known(who: Tensor, *, colours: bool) -> Tensor:
 
 
 def strangers() -> dict[str, Tensor]:
-    """Return pictures of the strangers, uint8 ``[N, 3, H, W]``: ``gallery``, one in VIS, and two probes of each.
+    """Return pictures of the strangers, uint8 ``[N, 3, H, W]``: galleries, one picture each, and two probes of each.
 
     Probes are other moments of the gallery's day, by band; ``BAND, other day`` wear what another day brought.
     """
     who = torch.tensor(HELD_OUT)
-    found = {"gallery": bodies(who, torch.zeros_like(who), "VIS", size=SIZE, seed=WORLD)}
+    found = {}
     for band in SPECTRA:
+        found[f"{GALLERY}{band}"] = bodies(who, torch.zeros_like(who), band, size=SIZE, seed=WORLD)
         kinds = {band: (3, 6)} | ({f"{band}, other day": (SESSION + 3, 2 * SESSION + 6)} if OTHER_DAYS else {})
         for name, moments in kinds.items():
             samples = torch.tensor(moments).repeat(len(who))
@@ -297,9 +298,11 @@ def strangers() -> dict[str, Tensor]:
 
 
 def figures(model: Any, seen: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
-    """Return what a network finds of each kind of probe in the gallery."""
-    gallery = model.embed(seen["gallery"]).numpy()
-    return {name: compare(model.embed(images).numpy(), gallery) for name, images in seen.items() if name != "gallery"}
+    """Return what a network finds of each kind of probe in VIS, and of each band ``in itself``."""
+    embedded = {name: model.embed(images).numpy() for name, images in seen.items()}
+    pairs = {name: (name, f"{GALLERY}VIS") for name in seen if not name.startswith(GALLERY)}
+    pairs |= {f"{band} in itself": (band, f"{GALLERY}{band}") for band in SPECTRA if band != "VIS"}
+    return {name: compare(embedded[probe], embedded[gallery]) for name, (probe, gallery) in pairs.items()}
 
 
 def pixels(seen: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
