@@ -10,9 +10,9 @@ learnt from has its features painted over, is turned, stretched row by row, bent
 another gain control. Weights go to ``xzoo/weights``, a log to ``scripts/logs``; its last line holds figures of the file
 that was written, on people kept out of training.
 
-The weights given out are those of three runs, one after the other in the log, each cut off before its schedule
-ended: 2,000 steps of a schedule for 9,000; from there 2,000 of ``--steps 4000 --rate 2.5e-3 --seed 1``; from there 1,200
-of ``--steps 1600 --rate 1.3e-3 --seed 2``. A single run of 5,000 steps has not been tried. ``--steps 0 --start FILE``
+The weights given out are those of three runs, one after the other in the log, each cut off before its schedule ended:
+2,000 steps of a schedule for 9,000; from there 2,000 of ``--steps 4000 --rate 2.5e-3 --seed 1``; from there 1,200 of
+``--steps 1600 --rate 1.3e-3 --seed 2``. A single run of 5,000 steps has not been tried. ``--steps 0 --start FILE``
 measures a file without training.
 """
 
