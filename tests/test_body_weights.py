@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,25 @@ def test_the_figures_of_the_card_are_those_of_the_log(tag: str) -> None:
         assert row["value"] == logged[kind][{"rank-1": "rank1", "mAP": "map"}[row["metric"]]], row["protocol"]
 
 
+@pytest.fixture(scope="module")
+def strangers() -> Iterator[tuple[Any, Any]]:
+    """The script, told to measure in VIS alone, and its strangers of one day."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        script = __import__("train_body")
+        patch.setattr(script, "SPECTRA", ("VIS",))
+        patch.setattr(script, "OTHER_DAYS", False)
+        yield script, script.strangers()
+    sys.modules.pop("train_body", None)
+
+
+@pytest.mark.parametrize("tag", ["synth_v1", pytest.param("vis_v1", marks=pytest.mark.slow)])
 def test_the_shipped_file_gives_the_logged_figures_and_beats_grey_values_and_random_weights(
-    tag: str, monkeypatch: pytest.MonkeyPatch
+    tag: str, strangers: tuple[Any, Any]
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    script = __import__("train_body")
-    monkeypatch.setattr(script, "SPECTRA", ("VIS",))
-    monkeypatch.setattr(script, "OTHER_DAYS", False)
-    found = script.figures(xzoo.create(NAME, pretrained=tag), script.strangers())["VIS"]
-    logged = last_of(tag)
+    script, seen = strangers
+    found, logged = script.figures(xzoo.create(NAME, pretrained=tag), seen)["VIS"], last_of(tag)
     # A processor that rounds otherwise may turn a probe or two.
     assert found["rank1"] == pytest.approx(logged["trained"]["VIS"]["rank1"], abs=0.006)
     assert found["rank1_interval"][0] > logged["pixels"]["VIS"]["rank1_interval"][1]
     assert found["rank1_interval"][0] > last_of("vis_v1")["random"]["VIS"]["rank1_interval"][1]
-    sys.modules.pop("train_body", None)
