@@ -148,7 +148,7 @@ class Dikd(Learned):
         """Return the loss of one batch."""
         self.prepare(student, teacher)
         theirs, parts = teacher.detach(), {}
-        total = student.flatten()[:0].sum()  # 0, and part of the graph whatever is switched off
+        total = student.new_zeros(())
 
         def add(name: str, weight: float, value: Tensor) -> None:
             nonlocal total
@@ -179,7 +179,7 @@ class Dikd(Learned):
             if self.delta:
                 add("ld", self.delta, self.distance(own, answer))
         self.parts = parts
-        return total
+        return total if parts else student.flatten()[:0].sum()  # 0, and part of the graph
 
     def _aligned(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the student's map as the teacher's head is to read it."""
