@@ -204,13 +204,21 @@ def test_turbulence_grows_with_distance_and_falls_with_the_wave():
 
 
 def test_air_spreads_a_point_as_fried_computed():
-    # k = 2 pi / 0.55 um; r0 = (0.423 k^2 3e-14 500)^(-3/5) = 17.75 mm; 0.98 lambda / r0 500 m = 15.18 mm at the face.
+    # k = 2 pi / 0.55 um; r0 = (0.423 k^2 3e-14 500)^(-3/5) = 17.75 mm; 0.98 lambda / r0 500 m = 15.18 mm at the face,
+    # half of whose variance moves the point.
     path = path_at(500, "VIS")
-    width = 2.355 * float(np.hypot(path.blur, path.warp)) * 200.0 / 112.0
-    assert width == pytest.approx(15.18, abs=0.02)
+    assert 2.355 * path.warp * 200.0 / 112.0 * 2**0.5 == pytest.approx(15.18, abs=0.02)
     # The spread grows with the distance to the power 8/5 and falls with the wave to the power 1/5.
-    assert path.blur / path_at(100, "VIS").blur == pytest.approx(5**1.6)
-    assert path.blur / path_at(500, "LWIR").blur == pytest.approx((10 / 0.55) ** 0.2)
+    assert path.warp / path_at(100, "VIS").warp == pytest.approx(5**1.6)
+    assert path.warp / path_at(500, "LWIR").warp == pytest.approx((10 / 0.55) ** 0.2)
+
+
+def test_a_lens_blurs_long_waves_as_airy_computed():
+    # 1.03 10 um / 0.15 m 500 m = 34.33 mm between half maxima, beside the air's share.
+    path = path_at(500, "LWIR")
+    lens = 2.355 * (path.blur**2 - path.warp**2) ** 0.5 * 200.0 / 112.0
+    assert lens == pytest.approx(34.33, abs=0.02)
+    assert path_at(500, "VIS").blur < 1.1 * path_at(500, "VIS").warp
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,9 @@ _TURBULENCE = 3e-14
 """Refractive-index structure constant of the air, m^(-2/3): a mild day a few metres above the ground, where 1e-14 to
 1e-13 are usual by day."""
 
+_LENS = 0.15
+"""Width of a long lens, metres."""
+
 
 def path_at(distance: float | None, spectrum: str) -> Path:
     """Return what a distance in metres does; None is a camera at arm's length.
@@ -87,18 +90,21 @@ def path_at(distance: float | None, spectrum: str) -> Path:
     Turbulence moves and blurs image points as in a long exposure through air of
     one strength, half of the variance each: a width of 0.98 lambda / r0 with
     ``r0 = (0.423 k^2 Cn2 distance) ** (-3 / 5)`` (Fried, *J. Opt. Soc. Am.* 56,
-    1966), so less at long wavelengths. Haze takes contrast exponentially
-    (Koschmieder). The strength, that half and the pixels are ours.
+    1966), so less at long wavelengths. A lens of finite width blurs long ones
+    more: 1.03 lambda / D between half maxima (Airy's disc; Goodman, *Introduction
+    to Fourier Optics*, 4.4). Haze takes contrast exponentially (Koschmieder). The
+    strength, that half, the lens and the pixels are ours.
     """
     if distance is None:
         return Path(112.0, 0.0, 0.0, 1.0)
     wave = _WAVE[spectrum] * 1e-6
     coherence = (0.423 * (2.0 * math.pi / wave) ** 2 * _TURBULENCE * distance) ** -0.6
-    spread = 0.98 * wave / coherence * distance / 2.355 * (112.0 / FACE_METRES)
+    at_face = distance / 2.355 * (112.0 / FACE_METRES)  # from an angle between half maxima to a deviation in pixels
+    air, lens = 0.98 * wave / coherence * at_face, 1.03 * wave / _LENS * at_face
     return Path(
         columns=min(112.0, _REACH[spectrum] * (30.0 / max(distance, 1.0)) ** 0.33),
-        warp=spread * math.sqrt(0.5),
-        blur=spread * math.sqrt(0.5),
+        warp=air * math.sqrt(0.5),
+        blur=math.hypot(air * math.sqrt(0.5), lens),
         contrast=math.exp(-distance / 1500.0),
     )
 
