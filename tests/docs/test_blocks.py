@@ -94,8 +94,8 @@ def parse(words: list[str]) -> None:
 
 SMALLER = [
     # Weights that lie on the Hub, and data that their owners keep, have a stand-in here.
-    (r"edgeface_(base|xxs)", "hybrid_fr"),
-    (r"/data/(LLCM|RegDB)", r"\1"),
+    (r"edgeface_(base|xxs)|adaface_ir_101", "hybrid_fr"),
+    (r"/data/(LLCM|RegDB|IJB-MDF)", r"\1"),
     # Hours become seconds.
     (r"--subjects \d+", "--subjects 4"),
     (r"--(steps|epochs|people|seeds|batch) \d+", ""),
@@ -143,6 +143,12 @@ def small_world(folder: Path) -> None:
     safetensors.torch.save_file(xzoo.create("landmarker").state_dict(), folder / "mine.safetensors")
     layouts.write("llcm", folder / "LLCM", subjects=4, cameras=2, size=(32, 16), progress=False)
     layouts.write("regdb", folder / "RegDB", subjects=4, progress=False)
+    layouts.write("ijb_mdf", folder / "IJB-MDF", subjects=4, progress=False)
+    frames = folder / "frames" / "walk"
+    frames.mkdir(parents=True)
+    shutil.copy(folder / "face.png", frames / "0001.png")
+    (folder / "detections.csv").write_text("frame,x,y,w,h,score\nwalk/0001.png,2,2,24,28,0.9\n", encoding="utf-8")
+    (folder / "face-boxes.csv").write_text("frame,x,y,w,h,subject\nwalk/0001.png,8,4,10,10,0001\n", encoding="utf-8")
     settings = {"lora": True, "pretrained": True, "steps": 2, "batch": 4}
     xzoo.finetune("hybrid_fr_t2v", folder / "people.csv", output=folder / "runs" / "mine", **settings)
 
