@@ -8,15 +8,22 @@ position), the SplitMix64 finaliser of Steele, Lea and Flood (OOPSLA 2014).
 from __future__ import annotations
 
 import functools
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["fields", "noise_rows", "normals", "uniforms"]
 
+_Whole: TypeAlias = npt.NDArray[Any]
+
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
 _MIX = (-4658895280553007687, -7723592293110705685)
+_FACTORS = np.array([_GOLDEN, *_MIX], np.int64).view(np.uint64)
+_SHIFTS = np.array([30, 27, 31, 40], np.uint64)
 _BANK = 1 << 20
 _TILE = 1024
 _CROP = 128
@@ -32,12 +39,32 @@ def uniforms(seed: int, subjects: Tensor, samples: Tensor, stream: int, count: i
         stream: What the numbers are for; streams are independent.
         count: How many numbers for each row.
     """
+    if subjects.device.type == "cpu":
+        # Rows are short: what torch needs to begin each step is most of its time.
+        upper = _bits_of(seed, subjects.numpy(), samples.numpy(), stream, count).astype(np.float32)
+        return torch.from_numpy((upper + np.float32(0.5)) * np.float32(2.0**-24))
     key = torch.full_like(subjects, seed)
     for part in (torch.full_like(subjects, stream), subjects, samples):
         key = _mix(key * _GOLDEN + part)
     position = torch.arange(1, count + 1, device=subjects.device) * _GOLDEN
     bits = _mix(key[:, None] + position)
     return (_shift(bits, 40).to(torch.float32) + 0.5) * 2.0**-24
+
+
+def _bits_of(seed: int, subjects: _Whole, samples: _Whole, stream: int, count: int) -> _Whole:
+    """Return the upper 24 bits of each hash, ``[B, count]``; unsigned numbers wrap as the signed ones of torch do."""
+
+    def mix(bits: _Whole) -> _Whole:
+        bits = (bits ^ (bits >> _SHIFTS[0])) * _FACTORS[1]
+        bits = (bits ^ (bits >> _SHIFTS[1])) * _FACTORS[2]
+        mixed: _Whole = bits ^ (bits >> _SHIFTS[2])
+        return mixed
+
+    key = np.full(len(subjects), seed, np.int64).view(np.uint64)
+    for part in (np.full(len(subjects), stream, np.int64), subjects, samples):
+        key = mix(key * _FACTORS[0] + part.astype(np.int64, copy=False).view(np.uint64))
+    upper: _Whole = mix(key[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _FACTORS[0]) >> _SHIFTS[3]
+    return upper
 
 
 def normals(seed: int, subjects: Tensor, samples: Tensor, stream: int, count: int) -> Tensor:
