@@ -20,11 +20,9 @@ import copy
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +32,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
+from turns import ratio_of
 
 import xzoo
 from xzoo import adapters, recipes
@@ -126,23 +125,11 @@ def timed(turns: int, batch: int, size: tuple[int, int], folder: Path) -> int:
         "by hand": plain_loop(copy.deepcopy(model), images, sampler),
         "engine": engine_loop(copy.deepcopy(model), manifest, batch),
     }
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for name, loop in sides.items():
         print(f"{name:14} loss {next(loop):.4f} at the first step")
-    for turn in range(turns):
-        for name in sorted(sides, reverse=bool(turn % 2)):
-            began = time.process_time(), time.perf_counter()
-            next(sides[name])
-            spent[name].append((time.process_time() - began[0], time.perf_counter() - began[1]))
-    ratios = []
-    for place, kind in enumerate(("CPU", "wall")):
-        medians = {name: statistics.median(times[place] for times in values) for name, values in spent.items()}
-        ratios.append(medians["engine"] / medians["by hand"])
-        for name, value in medians.items():
-            print(f"{kind:5} {name:8} {1e3 * value:8.1f} ms a step (median of {turns})")
-        print(f"{kind:5} ratio    {ratios[-1]:8.4f}")
+    ratio = ratio_of(sides, turns)
     print(f"part_vit_base, {batch} images of {size[0]}x{size[1]}; budget of the CPU ratio: {TIME}")
-    return int(ratios[0] > TIME)
+    return int(ratio > TIME)
 
 
 def child(kind: str, checkpointing: bool, batch: int, size: tuple[int, int], folder: Path) -> None:

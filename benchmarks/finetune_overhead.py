@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from turns import ratio_of
 
 import xzoo
 from xzoo import adapters, recipes
@@ -116,25 +115,11 @@ def main() -> int:
             "by hand": plain_loop(copy.deepcopy(model), images, sampler, chosen.batch),
             "engine": engine_loop(copy.deepcopy(model), manifest, chosen.batch),
         }
-        spent: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
         for loop in sides.values():
             next(loop)
-        # Step by step in turns, so that both sides meet the same moments of a busy machine.
-        for turn in range(chosen.rounds * chosen.steps):
-            for name in sorted(sides, reverse=bool(turn % 2)):
-                began = time.process_time(), time.perf_counter()
-                next(sides[name])
-                spent[name].append((time.process_time() - began[0], time.perf_counter() - began[1]))
-
-    ratios = []
-    for place, kind in enumerate(("CPU", "wall")):
-        medians = {name: statistics.median(times[place] for times in values) for name, values in spent.items()}
-        ratios.append(medians["engine"] / medians["by hand"])
-        for name, value in medians.items():
-            print(f"{kind:5} {name:8} {1e3 * value:8.1f} ms a step (median of {len(spent[name])})")
-        print(f"{kind:5} ratio    {ratios[-1]:8.4f}")
+        ratio = ratio_of(sides, chosen.rounds * chosen.steps)
     print(f"budget of the CPU ratio: {BUDGET}")
-    return int(ratios[0] > BUDGET)
+    return int(ratio > BUDGET)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ import json
 import math
 import os
 import re
-import secrets
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +32,7 @@ from xzoo.data.images import SUFFIXES, open_image, upright_size
 from xzoo.data.manifest import Manifest, Row
 from xzoo.data.readers.boxes import OUTSIDE, Box, assign, within
 from xzoo.hub import as_path
-from xzoo.hub.files import cannot_write
+from xzoo.hub.files import whole_folder
 
 __all__ = ["FACTS", "Cropped", "Detection", "crop_people", "read_boxes"]
 
@@ -170,19 +168,8 @@ def crop_people(
             why="; ".join(job.notes),
             do="look at boxes, faces and score",
         )
-    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    try:
-        part.mkdir(parents=True)
+    with whole_folder(target) as part:
         job.write(part, crops)
-        if target.is_dir():
-            target.rmdir()
-        os.replace(part, target)
-    except OSError as error:
-        if refusal := cannot_write(target, error):
-            raise refusal from error
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     subjects = {row.subject for row in job.rows}
     return Cropped(target / "manifest.csv", len(job.rows), len(subjects), len(every), tuple(job.notes))
 

@@ -98,6 +98,33 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Fill a folder so that it is there whole, or not at all.
+
+    Yields an empty, hidden neighbour, which takes the place of ``target`` (nothing, or
+    an empty folder) when the block ends well and is removed otherwise. Missing parent
+    folders are made.
+
+    Raises:
+        DiskFull: There was no room; nothing half-written is left.
+        OptionError: The place cannot be written to.
+    """
+    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if target.is_dir():
+            target.rmdir()
+        os.replace(part, target)
+    except OSError as error:
+        if refusal := cannot_write(target, error):
+            raise refusal from error
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def cannot_write(target: str | Path, error: OSError) -> DiskFull | OptionError | None:
     """Return what a failed write to ``target`` means, or None where it is not about the place."""
     if error.errno in NO_ROOM:

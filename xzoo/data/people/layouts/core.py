@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from xzoo.errors import OptionError, nearest
-from xzoo.hub.files import cannot_write, disk_full, existing_parent
+from xzoo.hub.files import disk_full, existing_parent, whole_folder
 
 __all__ = ["Draw", "Kind", "Page", "Piece", "fill"]
 
@@ -164,22 +162,11 @@ def fill(
 ) -> Path:
     """Lay a data set out; see :func:`xzoo.data.people.layouts.write`."""
     _check(name, lay, target, subjects, options)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    try:
-        part.mkdir(parents=True)
+    with whole_folder(target) as part:
         page = Page(part, subjects, seed, draw or _generator(seed), generated=draw is None)
         lay(page, **options)
         _check_room(target, page._plan)
         _paint(page, None if draw is None else draw, seed, progress)
-        if target.is_dir():
-            target.rmdir()
-        os.replace(part, target)
-    except OSError as error:
-        if refusal := cannot_write(target, error):
-            raise refusal from error
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return target
 
 
