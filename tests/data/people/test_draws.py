@@ -32,3 +32,11 @@ def test_numbers_are_the_hash_that_whole_numbers_of_python_give():
             assert found[row].tolist() == torch.tensor(wanted, dtype=torch.float64).float().tolist()
     every_other = draws.uniforms(1, torch.arange(6)[::2], torch.zeros(6, dtype=torch.int64)[::2], 2, 3)
     assert torch.equal(every_other, draws.uniforms(1, torch.arange(6), torch.zeros(6, dtype=torch.int64), 2, 3)[::2])
+
+
+def test_an_accelerator_computes_the_same_hash():
+    subjects, samples = torch.arange(3, 30), torch.arange(27) * 12345
+    for seed, stream in ((0, 0), (2**31, 97), (-3, 41)):
+        there = draws._bits_on_device(seed, subjects, samples, stream, 37)
+        here = draws._bits_of(seed, subjects.numpy(), samples.numpy(), stream, 37)
+        assert there.tolist() == here.tolist()

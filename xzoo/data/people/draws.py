@@ -41,14 +41,10 @@ def uniforms(seed: int, subjects: Tensor, samples: Tensor, stream: int, count: i
     """
     if subjects.device.type == "cpu":
         # Rows are short: what torch needs to begin each step is most of its time.
-        upper = _bits_of(seed, subjects.numpy(), samples.numpy(), stream, count).astype(np.float32)
-        return torch.from_numpy((upper + np.float32(0.5)) * np.float32(2.0**-24))
-    key = torch.full_like(subjects, seed)
-    for part in (torch.full_like(subjects, stream), subjects, samples):
-        key = _mix(key * _GOLDEN + part)
-    position = torch.arange(1, count + 1, device=subjects.device) * _GOLDEN
-    bits = _mix(key[:, None] + position)
-    return (_shift(bits, 40).to(torch.float32) + 0.5) * 2.0**-24
+        upper = torch.from_numpy(_bits_of(seed, subjects.numpy(), samples.numpy(), stream, count).astype(np.float32))
+    else:
+        upper = _bits_on_device(seed, subjects, samples, stream, count).to(torch.float32)
+    return (upper + 0.5) * 2.0**-24
 
 
 def _bits_of(seed: int, subjects: _Whole, samples: _Whole, stream: int, count: int) -> _Whole:
@@ -65,6 +61,15 @@ def _bits_of(seed: int, subjects: _Whole, samples: _Whole, stream: int, count: i
         key = mix(key * _FACTORS[0] + part.astype(np.int64, copy=False).view(np.uint64))
     upper: _Whole = mix(key[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _FACTORS[0]) >> _SHIFTS[3]
     return upper
+
+
+def _bits_on_device(seed: int, subjects: Tensor, samples: Tensor, stream: int, count: int) -> Tensor:
+    """Return the same as :func:`_bits_of` where the numbers lie."""
+    key = torch.full_like(subjects, seed)
+    for part in (torch.full_like(subjects, stream), subjects, samples):
+        key = _mix(key * _GOLDEN + part)
+    position = torch.arange(1, count + 1, device=subjects.device) * _GOLDEN
+    return _shift(_mix(key[:, None] + position), 40)
 
 
 def normals(seed: int, subjects: Tensor, samples: Tensor, stream: int, count: int) -> Tensor:
