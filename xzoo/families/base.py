@@ -56,6 +56,7 @@ class Embedder(nn.Module):
     card: Card
     origin: Origin
     preprocess: Preprocess
+    _band: str | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,6 +134,20 @@ class Embedder(nn.Module):
         from xzoo.adapters import route
 
         return route(self, batch, bands)
+
+    def _told_each_band(self, batch: Tensor, bands: Sequence[str | None]) -> Tensor:
+        """Return what ``infer_bands`` does, with ``_band`` the band of the rows at hand: for networks that ask."""
+        out: Tensor | None = None
+        for band in dict.fromkeys(bands):
+            rows = [index for index, each in enumerate(bands) if each == band]
+            self._band = band
+            try:
+                part = Embedder.infer_bands(self, batch[rows], [band] * len(rows))
+            finally:
+                self._band = None
+            out = part.new_empty(len(batch), part.shape[1]) if out is None else out
+            out[rows] = part
+        return batch.new_empty(0) if out is None else out
 
     def embed(
         self,

@@ -112,7 +112,6 @@ class Banded(Embedder):
     """
 
     banded = True
-    _band: str | None = None
 
     def visible_rows(self, spectrum: Bands, count: int) -> list[bool]:
         """Return which of ``count`` images are visible.
@@ -133,16 +132,7 @@ class Banded(Embedder):
 
     def infer_bands(self, batch: Tensor, bands: Sequence[str | None]) -> Tensor:
         """Return raw embeddings of rows of known bands, each on its own way."""
-        found: dict[int, Tensor] = {}
-        for band in dict.fromkeys(bands):
-            rows = [index for index, each in enumerate(bands) if each == band]
-            self._band = band
-            try:
-                part = super().infer_bands(batch[rows], [band] * len(rows))
-            finally:
-                self._band = None
-            found |= dict(zip(rows, part, strict=True))
-        return torch.stack([found[row] for row in range(len(batch))])
+        return self._told_each_band(batch, bands)
 
 
 def grouped(network: nn.Module, stages: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:

@@ -130,19 +130,7 @@ class PartViT(Embedder):
         """Return raw embeddings of rows of known bands, with the side information of each."""
         if self.side is None:
             return super().infer_bands(batch, bands)
-        out: Tensor | None = None
-        for band in dict.fromkeys(bands):
-            rows = [index for index, each in enumerate(bands) if each == band]
-            self._band = band
-            try:
-                part = super().infer_bands(batch[rows], [band] * len(rows))
-            finally:
-                self._band = None
-            out = part.new_empty(len(batch), part.shape[1]) if out is None else out
-            out[rows] = part
-        return batch.new_empty(0) if out is None else out
-
-    _band: str | None = None
+        return self._told_each_band(batch, bands)
 
     def _indices(self, spectrum: str | Sequence[str | None] | None, count: int) -> list[int]:
         spectrum = self._band if spectrum is None else spectrum
