@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xzoo.data.people.curves import bell
 from xzoo.data.people.draws import fields
 from xzoo.data.people.surface import LAYERS, Bump, Canvas, Surface, bumps, gaussians
 from xzoo.data.people.traits import Values
@@ -180,7 +181,7 @@ def _courses(who: Values, c: Canvas) -> Tensor:
     field = torch.zeros(1, device=c.x.device)
     for start, lean, bend, phase, strength in _vessels(who):
         course = start + lean * (c.y + 30.0) + bend * torch.sin(0.13 * c.y + phase)
-        along = strength * torch.exp(-0.5 * ((c.y + 24.0) / 12.0) ** 2)
+        along = strength * bell((c.y + 24.0) / 12.0)
         field = field + (1.0 - (c.x - course).abs() / 3.2).clamp_(min=0.0) * along
     return field
 

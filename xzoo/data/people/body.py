@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from xzoo.data.people.bands import REFLECTED, SPECTRA, radiance
 from xzoo.data.people.cameras import CAMERAS, FACE_METRES, Path, expose, path_at
 from xzoo.data.people.clothes import fabrics, wardrobe
+from xzoo.data.people.curves import bell
 from xzoo.data.people.draws import noise_rows, normals, uniforms
 from xzoo.data.people.figure import (
     CHIN,
@@ -463,7 +464,7 @@ def _surroundings(
         edge = ((x - 0.35 * z[:, 30 + k]) * 60.0).clamp(-0.5, 0.5)
         uprights = uprights + z[:, 33 + k] * edge
     floor = ((y - 0.80 - 0.05 * z[:, 36]) * 45.0).clamp(0.0, 1.0)
-    shadow = torch.exp(-0.5 * ((x / 0.28).square() + ((y - 0.95) / 0.03).square())) * floor
+    shadow = bell(x / 0.28) * bell((y - 0.95) / 0.03) * floor
     grain = _noise(chance[:, 4], 48, 20, rows, columns)
     detail = 0.5 * blobs + 0.45 * uprights * (1.0 - floor) + 0.13 * grain
     if spectrum in REFLECTED:

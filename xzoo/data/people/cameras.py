@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xzoo.data.people.bands import REFLECTED
+from xzoo.data.people.curves import bell
 from xzoo.data.people.draws import fields, noise_rows, uniforms
 from xzoo.data.people.surface import LEFT, SPAN, TOP, Canvas, gaussians
 from xzoo.data.people.traits import Values
@@ -380,11 +381,12 @@ def _blur(size: int, sigma: Tensor, motion: Tensor | None = None) -> Tensor:
     """Return blurs as matrices ``[B, S, S]``: Gaussians of ``sigma`` pixels, dragged along ``motion`` pixels."""
     line = torch.arange(size, device=sigma.device)
     if motion is None:
-        bell = torch.exp(-0.5 * (line / sigma[:, None]) ** 2)
+        spread = bell(line / sigma[:, None])
     else:
         half = 0.5 * motion.clamp(min=0.05)[:, None]
-        bell = torch.special.ndtr((line + half) / sigma[:, None]) - torch.special.ndtr((line - half) / sigma[:, None])
-    weights = bell[:, (line[:, None] - line).abs()]
+        spread = torch.special.ndtr((line + half) / sigma[:, None]) - torch.special.ndtr((line - half) / sigma[:, None])
+    # Row i is the symmetric spread cut so that its middle lies at i.
+    weights = torch.cat([spread.flip(1), spread[:, 1:]], dim=1).unfold(1, size, 1).flip(1)
     return weights / weights.sum(2, keepdim=True)
 
 

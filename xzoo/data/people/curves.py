@@ -15,7 +15,16 @@ from torch import Tensor
 
 from xzoo.data.people.traits import Values
 
-__all__ = ["brow", "chin", "half_width", "lids", "mouth", "mouth_gap", "mouth_inner", "mouth_reach", "nose", "outline"]
+__all__ = ["bell", "brow", "chin", "half_width", "lids", "mouth", "mouth_gap", "mouth_inner", "mouth_reach", "nose", "outline"]
+
+
+def bell(distance: Tensor) -> Tensor:
+    """Return exp(-distance^2 / 2), at least e^-40.
+
+    That is far below the rounding of what it is added to. Farther out the numbers would be denormal, and processors
+    take a hundred times as long for each of those.
+    """
+    return distance.square().mul_(-0.5).clamp_(min=-40.0).exp_()
 
 
 def lids(p: Values, m: Values, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -76,7 +85,7 @@ def mouth(p: Values, m: Values, gap: Tensor, x: Tensor) -> tuple[Tensor, Tensor,
     s = (x / mouth_reach(p, m)).square()
     full = (1.0 - s).clamp(min=0.0)
     line = p["mouth_y"] + (p["mouth_curve"] - 2.3 * smile) * (s - 0.35)
-    top = line - p["lip_upper"] * full + p["lip_bow"] * torch.exp(-0.5 * (x / 2.0).square()) * full
+    top = line - p["lip_upper"] * full + p["lip_bow"] * bell(x / 2.0) * full
     opening = gap * full
     bottom = line + opening + (p["lip_lower"] - 0.4 * smile) * full
     return line, top, bottom, opening, full
@@ -126,7 +135,7 @@ def half_width(p: Values, lowest: Tensor, y: Tensor) -> Tensor:
     half = outline(
         y, p["crown_y"], p["wide_y"], lowest, p["face_width"], p["crown_square"], p["jaw_square"], p["jaw_taper"]
     )
-    return half - p["cheek_hollow"] * torch.exp(-0.5 * ((y - 33.0) / 9.0) ** 2)
+    return half - p["cheek_hollow"] * bell((y - 33.0) / 9.0)
 
 
 def outline(

@@ -102,10 +102,19 @@ def fields(starts: Tensor, cells: int) -> Tensor:
         cells: Side of the field; the pattern is the same whatever the side.
     """
     places = (starts * (_TILE - _CROP)).long()
-    tiles = _tiles(str(starts.device))
-    span = _TILE - _CROP
-    windows = [tile.as_strided((span, span, _CROP, _CROP), (_TILE, 1, _TILE, 1)) for tile in tiles]
-    field = (windows[0][places[:, 0], places[:, 1]] + windows[1][places[:, 2], places[:, 3]]).mul_(0.5**0.5)
+    one, two = _tiles(str(starts.device))
+    if starts.device.type == "cpu":
+        # Copies of slices: a processor picks numbers one by one from an index.
+        cuts = [
+            (one[down : down + _CROP, across : across + _CROP], two[low : low + _CROP, right : right + _CROP])
+            for down, across, low, right in places.tolist()
+        ]
+        field = torch.stack([first for first, _ in cuts]).add_(torch.stack([second for _, second in cuts]))
+    else:
+        span = _TILE - _CROP
+        windows = [tile.as_strided((span, span, _CROP, _CROP), (_TILE, 1, _TILE, 1)) for tile in (one, two)]
+        field = windows[0][places[:, 0], places[:, 1]] + windows[1][places[:, 2], places[:, 3]]
+    field.mul_(0.5**0.5)
     if cells == _CROP:
         return field
     return F.interpolate(field[:, None], size=(cells, cells), mode="bilinear", align_corners=False)[:, 0]

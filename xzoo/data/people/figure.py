@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xzoo.data.people.clothes import Paint
+from xzoo.data.people.curves import bell
 from xzoo.data.people.gait import JOINTS, Pose
 from xzoo.data.people.surface import LAYERS, SPAN, TOP, Surface
 from xzoo.data.people.traits import Values
@@ -412,14 +413,10 @@ def _warmth(s: _Scene, around: Tensor, front: Tensor, height: Tensor) -> Tensor:
     field = (1.2 * b["trunk_warm"])[:, :, None] + 0.8 * (height - 0.5)
     for k in range(6):
         wide = 0.22 * torch.exp(0.3 * size[:, k])
-        spot = torch.exp(-0.5 * ((around - 0.5 * cx[:, k]) / wide).square()) * torch.exp(
-            -0.5 * ((height - 0.5 - 0.28 * cy[:, k]) / (0.6 * wide)).square()
-        )
+        spot = bell((around - 0.5 * cx[:, k]) / wide) * bell((height - 0.5 - 0.28 * cy[:, k]) / (0.6 * wide))
         field = field + (0.9 * amount[:, k]) * spot
     # Armpits and neck are warm, the small of the back is not.
-    field = field + 1.3 * torch.exp(
-        -0.5 * ((around.abs() - 0.95) / 0.14).square() - 0.5 * ((height - 0.72) / 0.1).square()
-    )
+    field = field + 1.3 * bell((around.abs() - 0.95) / 0.14) * bell((height - 0.72) / 0.1)
     return field + 0.9 * ((height - 0.9) * 6.0).clamp(0.0, 1.0) - 0.3 * (1.0 - front)
 
 
@@ -676,9 +673,9 @@ def outline(top: Head, turn: Tensor, y: Tensor) -> _Outline:
     view = half * (cosine.square() + (1.20 * sine).square()).sqrt()
     side = sine.abs()
     profile = sine * (
-        7.0 * torch.exp(-0.5 * ((y - 16.0) / 6.0).square()) * side
-        + 2.5 * torch.exp(-0.5 * ((y - 40.0) / 7.0).square()) * side
-        - 3.0 * torch.exp(-0.5 * (y / 5.0).square()) * side
+        7.0 * bell((y - 16.0) / 6.0) * side
+        + 2.5 * bell((y - 40.0) / 7.0) * side
+        - 3.0 * bell(y / 5.0) * side
     )
     # Below the cheekbones a profile is jaw in front and neck behind.
     jaw = ((y - 22.0) / 30.0).clamp(0.0, 1.0) * side * bare

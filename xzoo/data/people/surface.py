@@ -77,14 +77,14 @@ def bumps(c: Canvas, rows: list[Bump], mirrored: list[Bump] | None = None) -> Te
     pairs = [(-cx, cy, sx, sy, a) for cx, cy, sx, sy, a in mirrored or []]
     every = rows + (mirrored or []) + pairs
     batch = max(part.shape[0] for row in every for part in row if isinstance(part, Tensor))
-    columns = [torch.cat([_column(row[i], batch, c.x.device) for row in every], dim=1)[:, :, None] for i in range(5)]
+    columns = [_column([row[i] for row in every], batch, c.x.device) for i in range(5)]
     return gaussians(c, *columns)
 
 
 def gaussians(c: Canvas, cx: Tensor, cy: Tensor, sx: Tensor, sy: Tensor, amplitude: Tensor) -> Tensor:
     """Return the sum over ``K`` Gaussians given as ``[B, K, 1]`` each, as ``[B, G, G]``."""
-    across = torch.exp(-0.5 * ((c.x - cx) / sx) ** 2)
-    down = torch.exp(-0.5 * ((c.y.transpose(1, 2) - cy) / sy) ** 2) * amplitude
+    across = curves.bell((c.x - cx) / sx)
+    down = curves.bell((c.y.transpose(1, 2) - cy) / sy) * amplitude
     return torch.bmm(down.transpose(1, 2), across)
 
 
@@ -103,12 +103,15 @@ def surface(who: Values, now: Values, c: Canvas) -> Surface:
     parts |= _worn(p, m, half, chin, c)
 
     batch, cells = len(gap), c.x.shape[-1]
-    layers = torch.zeros(batch, len(LAYERS), cells, cells, device=c.x.device)
+    layers = torch.empty(batch, len(LAYERS), cells, cells, device=c.x.device)
     clear = torch.ones(batch, cells, cells, device=c.x.device)
     for i, name in enumerate(LAYERS):
         if name not in parts:
+            layers[:, i] = 0.0
             continue
         rows, mask = parts[name]
+        layers[:, i, : rows.start or 0] = 0.0
+        layers[:, i, cells if rows.stop is None else rows.stop :] = 0.0
         if name in ("brows", "beard"):
             mask = mask * parts["skin"].mask[:, rows]
         share = torch.mul(clear[:, rows], mask, out=layers[:, i, rows])
@@ -189,8 +192,8 @@ def _hair(p: Values, m: Values, curls: Tensor, chin: Tensor, c: Canvas) -> tuple
     grown = 1.0 + 0.1 * m["hair_change"] + 0.08 * m["hair_grown"]
     hairline = (
         p["hairline_y"]
-        + p["hairline_peak"] * torch.exp(-0.5 * (x / 6.0).square())
-        - p["hairline_recess"].clamp(min=0.0) * torch.exp(-0.5 * ((side - 20.0) / 8.0).square())
+        + p["hairline_peak"] * curves.bell(x / 6.0)
+        - p["hairline_recess"].clamp(min=0.0) * curves.bell((side - 20.0) / 8.0)
         + p["fringe"] * (16.0 + 60.0 * p["fringe_slant"] * x / 38.0)
         + 0.9 * ragged
         + m["hair_change"]
@@ -270,7 +273,7 @@ def _worn(p: Values, m: Values, half: Tensor, chin: Tensor, c: Canvas) -> dict[s
         parts["hat"] = _Part(_ALL, hat)
     if bool((m["mask"] > 0).any()):
         rows, y = _window(c, 0.0, BOTTOM)
-        upper = p["nose_length"] * 0.45 + 1.5 * m["mask_line"] + 5.0 * (1.0 - torch.exp(-0.5 * (side / 14.0).square()))
+        upper = p["nose_length"] * 0.45 + 1.5 * m["mask_line"] + 5.0 * (1.0 - curves.bell(side / 14.0))
         cloth = torch.minimum(torch.minimum(y - upper, chin + 3.0 - y), half[:, rows] - 1.5 - side)
         parts["mask"] = _Part(rows, _inside(cloth, c) * m["mask"])
     return parts
@@ -281,7 +284,7 @@ def _body(p: Values, half: Tensor, chin: Tensor, c: Canvas) -> dict[str, _Part]:
     side = c.x.abs()
     lobe = (1.0 - ((c.y - 8.0) / p["ear_size"]).square()).clamp(min=0.0).sqrt()
     head = _inside(half + (p["ear_out"] + 2.5).clamp(min=0.5) * lobe - side, c)
-    shoulder = chin + 9.0 + 0.28 * side + 9.0 * torch.exp(-0.5 * (side / 15.0).square())
+    shoulder = chin + 9.0 + 0.28 * side + 9.0 * curves.bell(side / 15.0)
     throat = p["neck_width"] + 0.01 * (y - 40.0).clamp(min=0.0).square()
     return {
         "skin": _Part(_ALL, head),
@@ -371,7 +374,11 @@ def _hollows(who: Values, now: Values, c: Canvas) -> Tensor:
     return bumps(c, middle, sides).clamp_(0.0, 0.9)
 
 
-def _column(value: Tensor | float, batch: int, device: torch.device) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.expand(batch, 1)
-    return torch.full((batch, 1), value, device=device)
+def _column(values: list[Tensor | float], batch: int, device: torch.device) -> Tensor:
+    """Return ``[B, K, 1]`` of numbers and of vectors ``[B or 1, 1]``."""
+    plain = [0.0 if isinstance(value, Tensor) else value for value in values]
+    column = torch.tensor(plain, device=device).repeat(batch, 1)
+    for place, value in enumerate(values):
+        if isinstance(value, Tensor):
+            column[:, place : place + 1] = value
+    return column[:, :, None]
