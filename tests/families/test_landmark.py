@@ -271,3 +271,11 @@ def test_a_card_tells_points_or_an_embedding_and_never_half_of_one():
     card = xzoo.card("landmarker")
     assert "68 landmarks" in draw.contract_svg(card)
     assert "68 landmarks" in render.page(card)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_pictures_go_through_as_many_do(count: int) -> None:
+    model = xzoo.create("thermal_fld_lite", pretrained=True).eval()
+    images = torch.rand(20, 3, *model.input_size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(model.infer(images[:count]), model(images)[:count], atol=1e-5)

@@ -126,7 +126,8 @@ class Embedder(nn.Module):
         rows = len(batch)
         features = self.trunk(batch if rows > 1 else batch.expand(2, -1, -1, -1).contiguous())
         if len(features) < STEADY_ROWS:
-            features = F.pad(features, (0, 0, 0, STEADY_ROWS - len(features)))
+            none = (0, 0) * (features.ndim - 1)
+            features = F.pad(features, (*none, 0, STEADY_ROWS - len(features)))
         return self.project(features)[:rows]
 
     def infer_bands(self, batch: Tensor, bands: Sequence[str | None]) -> Tensor:
