@@ -15,7 +15,19 @@ from torch import Tensor
 
 from xzoo.data.people.traits import Values
 
-__all__ = ["bell", "brow", "chin", "half_width", "lids", "mouth", "mouth_gap", "mouth_inner", "mouth_reach", "nose", "outline"]
+__all__ = [
+    "bell",
+    "brow",
+    "chin",
+    "half_width",
+    "lids",
+    "mouth",
+    "mouth_gap",
+    "mouth_inner",
+    "mouth_reach",
+    "nose",
+    "outline",
+]
 
 
 def bell(distance: Tensor) -> Tensor:

@@ -673,9 +673,7 @@ def outline(top: Head, turn: Tensor, y: Tensor) -> _Outline:
     view = half * (cosine.square() + (1.20 * sine).square()).sqrt()
     side = sine.abs()
     profile = sine * (
-        7.0 * bell((y - 16.0) / 6.0) * side
-        + 2.5 * bell((y - 40.0) / 7.0) * side
-        - 3.0 * bell(y / 5.0) * side
+        7.0 * bell((y - 16.0) / 6.0) * side + 2.5 * bell((y - 40.0) / 7.0) * side - 3.0 * bell(y / 5.0) * side
     )
     # Below the cheekbones a profile is jaw in front and neck behind.
     jaw = ((y - 22.0) / 30.0).clamp(0.0, 1.0) * side * bare
