@@ -127,8 +127,47 @@ def test_openvino_gives_the_same_embeddings_in_order(name, threads):
     given = job(model)._replace(threads=threads)
     with torch.inference_mode():
         prepare = modes.MODES[name].make(given)
-        for count in (1, 5, 64):  # 64 are shared out over the threads
+        given = given._replace(images=given.images.repeat(8, 1, 1, 1))
+        for count in (1, 5, 64, 512):  # 64 are shared out over the threads, 512 wait in parts
             assert cosine(prepare(given.images[:count])(), model(given.images[:count])) > modes.MODES[name].least
+
+
+def test_modes_take_turns_until_each_has_had_its_time(monkeypatch):
+    """A machine that is half as fast for a while, here in its first six seconds, is so for both of two equal modes."""
+    clock, order = [0.0], []
+
+    def takes(name):
+        def call():
+            order.append(name)
+            clock[0] += 0.01 if clock[0] < 6 else 0.005
+
+        return call
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    device = torch.device("cpu")
+    found = timing._medians({"one": takes("one"), "other": takes("other")}, device, 8.0)
+    changes = sum(before != after for before, after in zip(order, order[1:], strict=False))
+    assert changes == 2 * timing.TURNS - 1
+    assert found == {"one": pytest.approx(0.005), "other": pytest.approx(0.005)}
+
+
+def test_a_slow_call_is_not_repeated_for_every_turn(monkeypatch):
+    clock = [0.0]
+
+    def call():
+        clock[0] += 5.0
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    assert timing._medians({"slow": call}, torch.device("cpu"), 1.0) == {"slow": pytest.approx(5.0)}
+    assert clock[0] == 5.0 * (timing.WARM_UP + 1)
+
+
+@pytest.mark.parametrize(
+    ("images", "threads", "parts"),
+    [(1, 2, 1), (5, 2, 1), (15, 2, 1), (16, 2, 2), (64, 2, 2), (256, 2, 2), (1024, 2, 8), (384, 2, 4), (64, 1, 1)],
+)
+def test_large_batches_wait_in_equal_parts(images, threads, parts):
+    assert modes._parts(images, threads) == parts
 
 
 @pytest.mark.slow

@@ -29,6 +29,9 @@ Prepare = Callable[[Tensor], Call]
 CALIBRATION = 32
 """Images in a batch that ranges of int8 are read from."""
 
+PART = 128
+"""Images that OpenVINO gets at once, at most: larger batches wait in parts, of which each thread takes the next."""
+
 
 class Unavailable(Exception):
     """This mode cannot run here; the message says why."""
@@ -252,37 +255,45 @@ class _OpenVINO:
         self.precision, self.threads = precision, threads
 
     def __call__(self, images: Tensor) -> Call:
-        """Compile for the batch, and share it out: each thread runs its part of the images alone."""
-        shares = self.threads if len(images) % self.threads == 0 and len(images) >= 8 * self.threads else 1
+        """Compile for equal parts of the batch; each thread runs one at a time, alone."""
+        count = _parts(len(images), self.threads)
         network = self.network.clone()
-        network.reshape([len(images) // shares, *images.shape[1:]])
+        network.reshape([len(images) // count, *images.shape[1:]])
         compiled = self.core.compile_model(
             network,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": self.precision,
                 "INFERENCE_NUM_THREADS": self.threads,
-                "NUM_STREAMS": str(shares),
+                "NUM_STREAMS": str(min(count, self.threads)),
             },
         )
         # Kept by the call: OpenVINO reads the memory of these arrays, and does not hold on to them.
-        parts = [part.contiguous().clone().numpy() for part in images.chunk(shares)]
+        parts = [part.contiguous().clone().numpy() for part in images.chunk(count)]
         requests = [compiled.create_infer_request() for _ in parts]
         for request, part in zip(requests, parts, strict=True):
             request.set_input_tensor(self.openvino.Tensor(part, shared_memory=True))
 
         def call() -> Tensor:
-            if shares == 1:
+            if count == 1:
                 requests[0].infer()
             else:
                 for request in requests:
                     request.start_async()
                 for request in requests:
                     request.wait()
-            assert len(parts) == shares  # noqa: S101  (keeps the inputs alive)
+            assert len(parts) == count  # noqa: S101  (keeps the inputs alive)
             return torch.cat([torch.from_numpy(request.get_output_tensor().data) for request in requests])
 
         return call
+
+
+def _parts(images: int, threads: int) -> int:
+    """Return into how many equal parts a batch is cut: one, or a multiple of the threads."""
+    if images < 8 * threads or images % threads:
+        return 1
+    counts = range(threads, images + 1, threads)
+    return next((count for count in counts if images % count == 0 and images // count <= PART), threads)
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,10 +6,10 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCHES", "bench", "processor", "settle", "bench_images", "usable_threads"]
 
+Key = TypeVar("Key", bound=Hashable)
+
 BATCHES = (1, 64, 256)
 CHECKED = 64
 """Images whose embeddings are compared with the eager ones."""
 
 WARM_UP = 3
+
+TURNS = 8
+"""Times that every mode and batch comes back: a machine that is slower for a while is slower for all of them."""
 
 
 def bench(
@@ -43,8 +48,9 @@ def bench(
 ) -> dict[str, Any]:
     """Time a network in every mode that runs here; each is checked against the eager embeddings first.
 
-    A call is timed from a normalised batch in the mode's own layout to its embeddings. Three calls warm up;
-    then calls are repeated for ``seconds``, and the median counts. Reading and resizing images is not part of it.
+    A call is timed from a normalised batch in the mode's own layout to its embeddings. Three calls warm up; then
+    modes and batches take turns, so that ratios between them are of the same moments: in each turn calls are
+    repeated for a part of ``seconds``, and the median of all counts. Reading and resizing images is not part of it.
 
     Args:
         model: The network, on the device to measure.
@@ -72,7 +78,7 @@ def bench(
         model.eval()
         images = bench_images(max(CHECKED, *sizes), model.preprocess.size[1:], seed)
         job = Job(model, images, threads)
-        rows = [_measure(name, job, sizes, seconds) for name in chosen]
+        rows = _measure(chosen, job, sizes, seconds)
     return _summary(model, rows, threads, seconds)
 
 
@@ -89,23 +95,30 @@ def _chosen(modes: Sequence[str] | None, precision: str | None, device: str) -> 
     return ["eager", *(name for name in wanted if name != "eager" and device in MODES[name].devices)]
 
 
-def _measure(name: str, job: Job, sizes: Sequence[int], seconds: float) -> dict[str, Any]:
-    mode = MODES[name]
-    row: dict[str, Any] = {"mode": name, "summary": mode.summary, "precision": mode.precision}
-    try:
-        prepare = mode.make(job)
-        ours = _embeddings(prepare(job.images[:CHECKED])())
-        theirs = _embeddings(job.network(job.images[:CHECKED].to(job.device)))
-        row["cosine"] = round(float(F.cosine_similarity(ours, theirs).min()), 6)
-        row["equal"] = row["cosine"] >= mode.least
-        row["batches"] = []
-        for size in sizes:
-            took = _median(prepare(job.images[:size]), job.device, seconds)
-            row["batches"].append({"batch": size, "ms": round(1e3 * took, 4), "faces_per_s": round(size / took, 1)})
-    except Unavailable as reason:
-        return {**row, "skipped": str(reason)}
-    best = max(row["batches"], key=lambda each: float(each["faces_per_s"]))
-    return {**row, "latency_ms": row["batches"][0]["ms"], "batch": best["batch"], "faces_per_s": best["faces_per_s"]}
+def _measure(names: Sequence[str], job: Job, sizes: Sequence[int], seconds: float) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    calls: dict[tuple[int, int], Call] = {}
+    for place, name in enumerate(names):
+        mode = MODES[name]
+        row: dict[str, Any] = {"mode": name, "summary": mode.summary, "precision": mode.precision}
+        try:
+            prepare = mode.make(job)
+            ours = _embeddings(prepare(job.images[:CHECKED])())
+            theirs = _embeddings(job.network(job.images[:CHECKED].to(job.device)))
+            row["cosine"] = round(float(F.cosine_similarity(ours, theirs).min()), 6)
+            row["equal"] = row["cosine"] >= mode.least
+            calls.update({(place, size): prepare(job.images[:size]) for size in sizes})
+        except Unavailable as reason:
+            row["skipped"] = str(reason)
+        rows.append(row)
+    for (place, size), took in _medians(calls, job.device, seconds).items():
+        measured = {"batch": size, "ms": round(1e3 * took, 4), "faces_per_s": round(size / took, 1)}
+        rows[place].setdefault("batches", []).append(measured)
+    for row in rows:
+        if "batches" in row:
+            best = max(row["batches"], key=lambda each: float(each["faces_per_s"]))
+            row.update(latency_ms=row["batches"][0]["ms"], batch=best["batch"], faces_per_s=best["faces_per_s"])
+    return rows
 
 
 def _kind(model: nn.Module) -> str:
@@ -116,24 +129,32 @@ def _embeddings(out: Tensor) -> Tensor:
     return out.detach().float().cpu()
 
 
-def _median(call: Call, device: torch.device, seconds: float) -> float:
-    """Return the median time of a call in seconds."""
+def _medians(calls: Mapping[Key, Call], device: torch.device, seconds: float) -> dict[Key, float]:
+    """Return the median time of each call in seconds: they take turns until each has had its ``seconds``."""
 
     def wait() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    for _ in range(WARM_UP):
-        call()
-    wait()
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while not times or time.perf_counter() < end:
+    def run(call: Call) -> float:
         start = time.perf_counter()
         call()
         wait()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        return time.perf_counter() - start
+
+    times: dict[Key, list[float]] = {key: [] for key in calls}
+    spent = dict.fromkeys(calls, 0.0)
+    for turn in range(TURNS):
+        for key, call in calls.items():
+            due = seconds * (turn + 1) / TURNS
+            if spent[key] >= due:  # a slow call may have had its time
+                continue
+            for _ in range(1 if turn else WARM_UP):
+                run(call)
+            while spent[key] < due:
+                times[key].append(run(call))
+                spent[key] += times[key][-1]
+    return {key: statistics.median(values) for key, values in times.items()}
 
 
 def _summary(model: Embedder, rows: list[dict[str, Any]], threads: int, seconds: float) -> dict[str, Any]:
@@ -152,7 +173,8 @@ def _summary(model: Embedder, rows: list[dict[str, Any]], threads: int, seconds:
         "device": processor() if _kind(model) == "cpu" else torch.cuda.get_device_name(),
         "threads": threads,
         "torch": torch.__version__,
-        "timing": f"median of calls repeated for {seconds} s after {WARM_UP}, normalised batch to embeddings",
+        "timing": f"median of calls repeated for {seconds} s in {TURNS} turns with the other modes, after {WARM_UP}, "
+        "normalised batch to embeddings",
         "latency_ms": quick["latency_ms"],
         "latency_mode": quick["mode"],
         "best": {key: best[key] for key in ("mode", "batch", "faces_per_s", "cosine")},
