@@ -81,6 +81,10 @@ def command(
     if method == "landmarks":
         from xzoo.cli import reproduce_landmarks
 
+        stray = {"--protocol": protocol, "--sizes": sizes, "--model": model, "--pretrained": pretrained}
+        stray |= {"--weight": lambdas, "--recipe": names}
+        if told := [option for option, value in stray.items() if value]:
+            raise click.UsageError(f"landmarks takes no {', '.join(told)}.")
         sizes_of = {"steps": steps, "batch": batch, "people": people, "output": output}
         reproduce_landmarks.tell(which, data=data, presets=presets, seeds=seeds, as_json=as_json, **sizes_of)
         return

@@ -75,7 +75,8 @@ def text(found: Table, folder: str) -> str:
         for row in found.rows
     ]
     said = [
-        f"{gain.text}: {100 * gain.gain:+.2f} {_ends(gain.interval)}" + ("" if gain.holds else " (not told from zero)")
+        f"{gain.text}: {100 * gain.gain:+.2f} {_ends(gain.interval)}"
+        + ("" if gain.holds else " (lost)" if gain.interval[1] < 0 else " (not told from zero)")
         for gain in found.gains
     ]
     theirs = [(name, *(f"{value:.2f}" for value in figures.values())) for name, figures in PUBLISHED.items()]
@@ -87,9 +88,7 @@ def text(found: Table, folder: str) -> str:
             "",
             table(("cell", "fades", "network", "seed", "NME", "95 %", "above 10 %", "AUC"), cells),
             "",
-            "points of NME that are gained, on the same pictures:",
-            *said,
-            "",
+            *(["points of NME that are gained, on the same pictures:", *said, ""] if said else []),
             f"curves: {folder}/ced.svg",
             "",
             "published, other data and methods, coordinates as shares of the box (PyraMoT, FG 2024, Table II):",
