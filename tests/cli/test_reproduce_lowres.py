@@ -22,10 +22,12 @@ def test_a_table_says_what_is_not_told_from_zero_and_that_no_result_is_the_paper
     rows = [Row("instance", "none", "as trained", 0.5, (0.4, 0.6), 0.8, (0.7, 0.9), 10)]
     gains = [Gain("one over another", 1, 0.1, (-0.1, 0.3)), Gain("a third", 10, 0.2, (0.1, 0.3))]
     facts = {"teacher": "t", "people": 2, "steps": 3, "seeds": [0], "strangers": 4, "sensor": {"gain": 1, "offset": 0}}
+    facts["teacher_found"] = {"1": 0.25, "10": 0.5}
     text = ablation_text(Table(rows, gains, facts))
     assert "50.0    [40.0, 60.0]  80.0     [70.0, 90.0]" in text
     assert "one over another, rank-1: +10.0 [-10.0, 30.0] (not told from zero)" in text
     assert "a third, rank-10: +20.0 [10.0, 30.0]\n" in text
+    assert "sensor of training: rank-1 25.0, rank-10 50.0\n" in text
     assert "could not be verified" in text
 
 

@@ -134,5 +134,7 @@ def test_the_ablation_has_a_row_for_each_arm_way_and_sensor() -> None:
     assert all(row.rank1 <= row.rank10 == 1 for row in found.rows)  # of six people the own one is among ten
     assert len(found.gains) == 8
     assert found.facts["operator"]["operator"] == "bicubic_r"
+    assert found.facts["teacher_weights"] == "synth_v2"  # it has learnt something that can be taught
+    assert found.facts["teacher_found"]["10"] == 1
     with pytest.raises(errors.OptionError, match="one seed"):
         ablation(people=1)

@@ -95,7 +95,9 @@ def ablation_text(found: Table) -> str:
             f"ours: bd_student at 16 pixels, taught by {facts['teacher']} on {facts['people']} generated people for "
             f"{facts['steps']} steps, {len(facts['seeds'])} seed(s);",
             f"{facts['strangers']} strangers, ranks in percent, 95 % by subject; the other sensor gives "
-            f"{facts['sensor']['gain']:g} x + {facts['sensor']['offset']:g}",
+            f"{facts['sensor']['gain']:g} x + {facts['sensor']['offset']:g};",
+            "the teacher itself, on sharp faces of the sensor of training: "
+            + ", ".join(f"rank-{rank} {100 * share:.1f}" for rank, share in facts["teacher_found"].items()),
             "",
             table(("losses", "FaceBN", "sensor", "rank-1", "95 %", "rank-10", "95 %", "probes"), cells),
             "",

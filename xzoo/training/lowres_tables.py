@@ -124,7 +124,8 @@ def ablation(
         batch: Pictures in a step.
         seeds: One student of each arm for each.
         modes: Of FaceBN, besides none.
-        teacher: A network of the catalogue, of 64 pixels.
+        teacher: A network of the catalogue with weights, of 64 pixels; how often it finds the sharp probes among
+            the sharp gallery is told beside the table.
         report: Called with each row as it is known.
 
     Raises:
@@ -135,17 +136,19 @@ def ablation(
         raise errors.OptionError(
             f"people={people}, strangers={strangers}, seeds={runs}", why="Two people and one seed are the least."
         )
-    master = create(teacher)
+    master = create(teacher, pretrained=True)
     side = master.preprocess.size[1]
     lesson = lowres.lesson(master, *lowres.draw(3_000_000, people, 2, size=side, seed=31))
     shrink = BicubicNative(size=16)
     lesson = lesson._replace(pictures=torch.cat([BicubicNative(size=32)(part) for part in lesson.pictures.split(500)]))
     who = torch.arange(4_000_000, 4_000_000 + strangers)
-    gallery = shrink(faces(who, torch.zeros_like(who), "VIS", size=side, seed=31))
+    sharp = faces(who, torch.zeros_like(who), "VIS", size=side, seed=31)
+    gallery = shrink(sharp)
     days = torch.tensor([SESSION, 2 * SESSION]).repeat(strangers)
     probes = faces(who.repeat_interleave(2), days, "VIS", size=side, seed=31)
     seen = {"as trained": shrink(probes), "shifted": shrink(lowres.sensor(probes, *SENSOR))}
     owner = np.repeat(np.arange(strangers), 2)
+    known = _hits(master.embed(probes), master.embed(sharp), owner)
     hits: dict[tuple[str, str, str], list[Hits]] = {}
     for seed in runs:
         for arm, factor in ARMS.items():
@@ -172,6 +175,8 @@ def ablation(
         "steps": steps,
         "seeds": runs,
         "teacher": teacher,
+        "teacher_weights": master.origin.pretrained,
+        "teacher_found": {str(rank): share for rank, share in zip(RANKS, known.mean(0).tolist(), strict=True)},
         "sensor": {"gain": SENSOR[0], "offset": SENSOR[1]},
         "operator": shrink.record(),
     }
