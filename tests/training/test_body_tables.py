@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 
 import xzoo
 from xzoo import errors
+from xzoo.data.images import load_raw
+from xzoo.data.manifest import Manifest, Row
 from xzoo.training import body_llcm, body_tables
 from xzoo.training.body_published import PUBLISHED, TITLES, published
 from xzoo.training.body_tables import Settings, Workshop, claim, fused
@@ -23,6 +26,28 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     torch.manual_seed(0)
     model = xzoo.create("part_vit_tiny", input_size=TINY.size, depth=1)
     return Workshop(*body_tables.people(folder / "people", TINY), folder, settings=TINY, model=model)
+
+
+def test_films_show_one_day_and_vis_at_moments_of_its_own(workshop: Workshop) -> None:
+    from xzoo.data.people import bodies
+
+    films: dict[tuple[str, str], list[Row]] = {(row.subject, row.spectrum): [] for row in workshop.bodies.rows}
+    for row in workshop.bodies.rows:
+        films[row.subject, row.spectrum].append(row)
+    assert len(films) == 14 * 4 and all(len(rows) == TINY.frames for rows in films.values())
+    assert {row.domain for row in workshop.bodies.rows} == set(body_tables.DOMAINS)
+    for spectrum, distance, moment, phase in (("VIS", 500.0, 1, 0.0), ("LWIR", 30.0, 5, 0.75)):
+        seen = load_raw(Manifest(tuple(films["p00003", spectrum][1:]), workshop.bodies.root), workshop.base.preprocess)
+        view: dict[str, Any] = {
+            "size": TINY.size,
+            "seed": body_tables.WORLD,
+            "distance": distance,
+            "phase": torch.tensor([phase]),
+        }
+        assert torch.equal(seen, bodies(torch.tensor([3]), torch.tensor([moment]), spectrum, **view))
+    assert workshop.faces is not None
+    assert all(row.box and row.box[2] == row.box[3] >= 8 for row in workshop.faces.rows)
+    assert all(row.box is None for row in workshop.bodies.rows)
 
 
 @pytest.mark.parametrize(

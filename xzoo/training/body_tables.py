@@ -7,7 +7,6 @@ tables and claims are read from its hits.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,15 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from xzoo import errors, hub, recipes
 from xzoo.data.images import load_raw
-from xzoo.data.manifest import Manifest
+from xzoo.data.manifest import Manifest, Row
+from xzoo.data.people.traits import SESSION
 from xzoo.evaluation import embed_images, run_protocol
 from xzoo.evaluation.intervals import Interval, draws, percentiles
 from xzoo.families.base import Embedder, still
 from xzoo.families.part_vit.fusion import fuse
 from xzoo.families.part_vit.options import PARTS
+from xzoo.hub.files import whole_folder
 from xzoo.models import create
 from xzoo.recipes.schema import Recipe
 from xzoo.training import distill
@@ -125,39 +127,75 @@ Hits = npt.NDArray[np.float64]
 """``[subjects, bands]``: 1 where the mate came first, 0 where not, NaN where nobody asked."""
 
 
-def people(folder: str | Path, settings: Settings = DEFAULTS) -> tuple[Manifest, Manifest]:
+def people(folder: str | Path, settings: Settings = DEFAULTS, seed: int = WORLD) -> tuple[Manifest, Manifest]:
     """Draw people as IJB-MDF films them, and return bodies and the faces cut out of the same pictures.
 
-    One walk of each in VIS at 500 m and in each infrared band at 30 m, on one day: the same clothes, other moments.
+    Everybody walks towards the camera, past it and away, on one day: the same clothes, each frame another moment.
+    VIS at 500 m has moments of its own. The infrared cameras at 30 m film the same ones, each at another phase of the
+    step.
     """
-    from xzoo.data import people as generated
-
-    path = generated.write(
-        folder,
-        subjects=settings.train + settings.test,
-        samples=1,
-        tracks=settings.frames,
-        sessions=True,
-        spectra=DOMAINS,
-        kind="body",
-        body_size=settings.size,
-        seed=WORLD,
-        labels=True,
-        splits={"train": settings.train, "test": settings.test},
-    )
-    bodies = Manifest.read(path)
-    with open(path, newline="", encoding="utf-8") as file:
-        boxes = {row["path"]: row["face_box"] for row in csv.DictReader(file)}
-    faces = tuple(replace(row, box=_square(boxes[row.path], settings.size)) for row in bodies.rows)
-    return bodies, Manifest(faces, bodies.root)
+    target = hub.as_path(folder, "folder")
+    bodies, faces = target / "bodies.csv", target / "faces.csv"
+    if not faces.is_file():
+        with whole_folder(target) as part:
+            count = settings.train + settings.test
+            rows = [
+                row
+                for start in range(0, count, 16)
+                for row in _films(part, settings, seed, range(start, min(start + 16, count)))
+            ]
+            Manifest(tuple(replace(row, box=None) for row in rows), part).write_csv(part / bodies.name)
+            Manifest(tuple(rows), part).write_csv(part / faces.name)
+    return Manifest.read(bodies), Manifest.read(faces)
 
 
-def _square(text: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _films(folder: Path, settings: Settings, seed: int, subjects: range) -> list[Row]:
+    """Draw and save the films of some people; boxes of the rows hold the faces."""
+    from xzoo.data.people import bodies, body_labels
+
+    who, found = torch.tensor(subjects), list[Row]()
+    half = SESSION // 2
+    for place, domain in enumerate(DOMAINS):
+        spectrum, distance = domain.split("-")
+        for frame in range(settings.frames):
+            again, moment = divmod(frame, half)
+            phase = (again + place / len(DOMAINS)) / (1 + (settings.frames - 1) // half)
+            numbers = who, torch.full_like(who, moment + half * (spectrum != "VIS"))
+            view: dict[str, Any] = {
+                "size": settings.size,
+                "seed": seed,
+                "distance": float(distance.removesuffix("m")),
+                "phase": torch.full((len(who),), phase),
+            }
+            boxes = body_labels(*numbers, spectrum=spectrum, **view).face_box.tolist()
+            for subject, picture, box in zip(subjects, bodies(*numbers, spectrum, **view), boxes, strict=True):
+                name = f"p{subject:05d}"
+                path = folder / name / domain / f"{frame:03d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shown = picture.permute(1, 2, 0) if spectrum == "VIS" else picture[0]
+                Image.fromarray(shown.numpy()).save(path)
+                split = "train" if subject < settings.train else "test"
+                found.append(
+                    Row(
+                        str(path.relative_to(folder)),
+                        name,
+                        spectrum,
+                        split=split,
+                        box=_square(box, settings.size),
+                        distance=distance,
+                        media=f"{name}-{domain}",
+                    )
+                )
+    return found
+
+
+def _square(box: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Return the square of a head, crown to chin, that the crops of faces show: all but a tenth of its height."""
-    left, top, wide, high = (int(number) for number in text.split(","))
-    side = min(max(8, round(0.9 * high)), size[1])
-    x = min(max(0, left + (wide - side) // 2), size[1] - side)
-    y = min(max(0, top + high - side), size[0] - side)
+    # Labels count from the middle of the first pixel, so its left edge is at -0.5.
+    left, top, right, bottom = (round(edge + 0.5) for edge in box)
+    side = min(max(8, round(0.9 * (bottom - top))), size[1])
+    x = min(max(0, (left + right - side) // 2), size[1] - side)
+    y = min(max(0, bottom - side), size[0] - side)
     return x, y, side, side
 
 
