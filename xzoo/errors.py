@@ -8,6 +8,7 @@ Python user expects to catch.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "BaseMismatch",
@@ -78,7 +79,12 @@ class CardError(XzooError, ValueError):
 
 
 class RecipeError(XzooError, ValueError):
-    """A recipe that does not fit the schema or the model; lists every fault."""
+    """A recipe that does not fit the schema or the model; lists every fault.
+
+    ``draft``: the ``xzoo.recipes.schema.Draft`` that it is, where faults of the schema did not keep it from being read.
+    """
+
+    draft: Any = None
 
 
 class DataError(XzooError, ValueError):

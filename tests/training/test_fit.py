@@ -155,12 +155,6 @@ WRONG = [
     pytest.param(plan(teacher_precision="fp16"), "teacher_precision", "auto", id="unknown precision of teachers"),
     pytest.param(plan({**EMBED, "masked": "source"}), "takes no masked view", "gkd_qsd", id="a mask for nobody"),
     pytest.param(
-        plan(on("", "", "gkd_qsd", masked="low"), views={"named": {"low": {"pixels": 8}}}),
-        "no view with a mask",
-        "none",
-        id="a masked view without a mask",
-    ),
-    pytest.param(
         plan({**EMBED, "on": ["student.source", "teacher.cut"]}, views={"named": {"cut": {"mask": {}}}}),
         "shows teacher the masked view",
         "masked: VIEW",
@@ -178,7 +172,7 @@ WRONG = [
 @pytest.mark.parametrize(("tree", "says", "exists"), WRONG)
 def test_a_wrong_recipe_gets_one_clear_report_before_anything_runs(tree: Any, says: str, exists: str) -> None:
     with pytest.raises(errors.RecipeError) as caught:
-        fit.check(check(tree, "mine.yaml"))
+        fit.checked(lambda: check(tree, "mine.yaml"))
     text = str(caught.value)
     assert says in text and exists in text
     assert "1 fault." in text and len(text.splitlines()) == 2
@@ -193,6 +187,67 @@ def test_all_misfits_are_told_at_once() -> None:
     with pytest.raises(errors.RecipeError, match="3 faults") as caught:
         fit.check(check(tree, "mine.yaml"))
     assert all(word in str(caught.value) for word in ("'a'", "'b'", "'s9'"))
+
+
+TWO = [
+    pytest.param(
+        plan(on("", "", "mse") | {"on": ["student.source", "teacher.hgih"]}, {**EMBED, "weigth": 2}, cache=True),
+        ["no such view", "weigth: unknown key", "changes at random"],
+        id="a key, a view and a cache",
+    ),
+    pytest.param(
+        plan(on(":a", BASE0), stepps=3, cache=True, train={"groups": "s9"}),
+        ["stepps: unknown key", "changes at random", "'s9'", "no module 'a'"],
+        id="a key, a cache, a group and a module",
+    ),
+    pytest.param(
+        plan(on("", "", "cosin"), on(":a", BASE0), optimiser={"schedule": "cosin", "milestones": [0.5]}),
+        ["no loss 'cosin'", "'cosin' is not one of", "milestones", "no module 'a'"],
+        id="two names, milestones and a module",
+    ),
+    pytest.param(
+        {**second(teacher="stage:onli", losses=[on("", ":b")], train={}), "student": "edgefce_xxs"},
+        ["'edgefce_xxs'", "no earlier stage", "nothing trains"],
+        id="a student, a stage and what trains",
+    ),
+    pytest.param(
+        plan(batch={"sampler": "images", "targets": ["NIR"], "registered": True}, teacher={"name": "nobody"}),
+        ["draws no targets", "registered is for", "'nobody'"],
+        id="two of a batch and a teacher",
+    ),
+    pytest.param(
+        plan(on("", "", "gkd_qsd", masked="low"), views={"named": {"low": {"pixels": 8}}}),
+        ["no view with a mask; there are: none", "it compares tokens"],
+        id="a masked view without a mask, of an embedding",
+    ),
+    pytest.param(
+        {key: value for key, value in plan(on("", "", "cosin"), steps=0).items() if key != "summary"},
+        ["summary: missing", "greater than or equal to 1", "no loss 'cosin'"],
+        id="what is missing hides nothing",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tree", "said"), TWO)
+def test_faults_of_keys_of_meaning_and_of_shapes_are_told_in_one_report(tree: Any, said: list[str]) -> None:
+    with pytest.raises(errors.RecipeError, match=f"{len(said)} faults") as caught:
+        fit.checked(lambda: check(tree, "mine.yaml"))
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == len(said)
+    assert all(any(word in line for line in lines) for word in said), lines
+    assert all(line.startswith("  - mine.yaml: ") for line in lines)
+
+
+def test_a_run_tells_faults_of_the_file_and_of_networks_together(
+    toy: Embedder, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = recipes.text("kd").replace("groups: all", "groups: s9").replace("steps:", "stepps:")
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(errors.RecipeError, match="2 faults") as caught:
+        distill(recipe="mine.yaml", student=toy, teacher=toy, data=people)
+    assert "stepps" in str(caught.value) and "'s9'" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
 def test_networks_that_wait_to_be_given_are_faults_only_when_it_runs() -> None:

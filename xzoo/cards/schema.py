@@ -28,7 +28,19 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from xzoo.catalog.names import KINDS
 from xzoo.errors import CardError, XzooError, nearest, problems
 
-__all__ = ["CardModel", "Closed", "PluginModel", "Text", "faults", "load_yaml", "parse_card", "read_card", "validated"]
+__all__ = [
+    "CardModel",
+    "Closed",
+    "PluginModel",
+    "Text",
+    "faults",
+    "is_branch",
+    "keys_at",
+    "load_yaml",
+    "parse_card",
+    "read_card",
+    "validated",
+]
 
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -469,15 +481,15 @@ def faults(model: type[BaseModel], error: ValidationError, file: str | Path) -> 
     """Return the faults of a file as flat lines: file, key, what is wrong, nearest spelling."""
     lines = []
     for item in error.errors(include_url=False):
-        where = tuple(part for part in item["loc"] if not _is_branch(part))
+        where = tuple(part for part in item["loc"] if not is_branch(part))
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
         said = _said(model, where, item["type"], item["msg"], item.get("input"), item.get("ctx", {}))
         lines.append(f"{file}: {key or 'front matter'}: {said}" if key or model is CardModel else f"{file}: {said}")
     return list(dict.fromkeys(lines))
 
 
-def _is_branch(part: int | str) -> bool:
-    # pydantic names the member of a union in the location; people did not write it
+def is_branch(part: int | str) -> bool:
+    """Return whether a part of a fault's location is the member of a union, which pydantic names and people do not."""
     return (
         isinstance(part, str) and part in {"bool", "int", "float", "str", "list"} or str(part).startswith("function-")
     )
@@ -492,7 +504,7 @@ def _said(
     context: Mapping[str, Any],
 ) -> str:
     if kind == "extra_forbidden":
-        close = nearest(str(where[-1]), _keys_at(model, where[:-1]))
+        close = nearest(str(where[-1]), keys_at(model, where[:-1]))
         return f"unknown key{_close(close)}"
     if kind in ("missing", "misfit"):
         return "missing" if kind == "missing" else message
@@ -520,7 +532,7 @@ def _close(words: Iterable[str]) -> str:
     return f"; close: {found}" if found else ""
 
 
-def _keys_at(model: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
+def keys_at(model: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
     """Return the keys that a model takes at a location."""
     here: Any = model
     for part in where:

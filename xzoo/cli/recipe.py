@@ -49,8 +49,7 @@ def _check(recipe: str, student: str | None, teacher: str | None, as_json: bool)
     from xzoo import recipes
     from xzoo.training import fit
 
-    plan = recipes.load(recipe)
-    fit.check(plan, student=student, teacher=teacher, complete=False)
+    plan = fit.checked(lambda: recipes.load(recipe), student=student, teacher=teacher, complete=False)
     steps = f"{len(plan.stages)} stage{'s' * (len(plan.stages) > 1)}, {plan.steps} steps"
     emit({"recipe": plan.recipe, "faults": []}, as_json=as_json, text=f"{plan.recipe}: no faults; {steps}")
 

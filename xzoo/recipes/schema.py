@@ -13,20 +13,23 @@ that the manifest knows, where they lie in that view.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, ValidationInfo, model_validator
 
 from xzoo import errors, losses
-from xzoo.cards.schema import Closed, Line, Scalar, Spectrum, Text, load_yaml, validated
+from xzoo.cards import schema as cards
+from xzoo.cards.schema import Line, Scalar, Spectrum, Text, load_yaml
 
 __all__ = [
     "Batch",
     "Decay",
     "Degrade",
+    "Draft",
     "Evaluation",
     "Head",
     "Lora",
@@ -42,6 +45,7 @@ __all__ = [
     "View",
     "Views",
     "check",
+    "faulty",
     "json_schema",
     "parse",
     "signal",
@@ -54,6 +58,28 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[Text, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Closed(cards.Closed):
+    """A table of a recipe. It says all that does not go together in it, and hides nothing from the tables around it."""
+
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:  # noqa: ARG002
+        """Yield what does not go together, each key being right by itself; ``faulty``: ids of tables to leave out."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _goes_together(self, info: ValidationInfo) -> Self:
+        told: _Told | None = info.context
+        found = list(self._faults(() if told is None else {id(table) for table, _ in told}))
+        if found and told is None:
+            raise ValueError("; ".join(found))
+        if found and told is not None:
+            told.append((self, found))
+        return self
+
+
+_Told = list[tuple[Closed, list[str]]]
+"""Tables with faults, of a recipe that is checked as a whole."""
 
 
 class Signal(NamedTuple):
@@ -101,10 +127,8 @@ class Network(Closed):
     options: dict[str, Scalar] = {}
     precision: Literal["float32", "bf16", "auto"] | None = None
 
-    @model_validator(mode="after")
-    def _known(self) -> Network:
-        _in_catalogue(self.name)
-        return self
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
+        yield from _in_catalogue(self.name)
 
 
 def _kind(value: Any) -> str:
@@ -118,18 +142,21 @@ Who = Annotated[
 ]
 
 
-def _in_catalogue(name: str, *words: str) -> None:
-    """Refuse a name that is neither one of ``words`` nor in the catalogue."""
+def _in_catalogue(name: str, *words: str) -> Iterator[str]:
+    """Yield what is wrong with a name that is neither one of ``words`` nor a network of the catalogue."""
     from xzoo import catalog
 
+    if name in words:
+        return
     try:
         card, _ = catalog.resolve(name)
-    except errors.NotFound as fault:
+    except errors.NotFound:
         known = [*words, *catalog.list_models()]
         close = errors.nearest(name, known) or [*words[:2], known[-1]]
-        raise ValueError(f"{name!r} is not one of the networks of the catalogue; close: {', '.join(close)}") from fault
+        yield f"{name!r} is not one of the networks of the catalogue; close: {', '.join(close)}"
+        return
     if card.kind != "backbone":
-        raise ValueError(f"{name!r} is a card of kind {card.kind}, not a network")
+        yield f"{name!r} is a card of kind {card.kind}, not a network"
 
 
 class Lora(Closed):
@@ -164,13 +191,11 @@ class Train(Closed):
     petalface: Mixed | None = None
     mode: Literal["eval", "train"] = "eval"
 
-    @model_validator(mode="after")
-    def _something(self) -> Train:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
         if not self.groups and not self.lora and not self.petalface:
-            raise ValueError("nothing trains; write groups: norms+st or lora: {rank: 8}")
+            yield "nothing trains; write groups: norms+st or lora: {rank: 8}"
         if self.petalface and (self.groups or self.lora):
-            raise ValueError("petalface trains alone, without groups and lora")
-        return self
+            yield "petalface trains alone, without groups and lora"
 
     @property
     def adapts(self) -> bool:
@@ -203,19 +228,17 @@ class Batch(Closed):
     accumulate: Count = 1
     registered: bool = False
 
-    @model_validator(mode="after")
-    def _whole_subjects(self) -> Batch:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
         if self.sampler == "balanced" and self.size % self.per_subject:
-            raise ValueError(f"size {self.size} is not a multiple of per_subject {self.per_subject}")
+            yield f"size {self.size} is not a multiple of per_subject {self.per_subject}"
         if self.targets is not None and (not self.targets or (self.source or "VIS") in self.targets):
-            raise ValueError(f"targets {list(self.targets)} are to be other spectra than the source")
+            yield f"targets {list(self.targets)} are to be other spectra than the source"
         if self.sampler == "images" and self.targets is not None:
-            raise ValueError("sampler images draws no targets")
+            yield "sampler images draws no targets"
         if self.registered and (self.sampler != "pairs" or self.positive < 1):
-            raise ValueError("registered is for sampler pairs with positive: 1.0")
+            yield "registered is for sampler pairs with positive: 1.0"
         if self.missing != "drop" and self.sampler != "domains":
-            raise ValueError(f"missing: {self.missing} is for sampler domains, and this is {self.sampler}")
-        return self
+            yield f"missing: {self.missing} is for sampler domains, and this is {self.sampler}"
 
     @property
     def two_sided(self) -> bool:
@@ -236,11 +259,9 @@ class Changes(Closed):
     contrast: Part = 0.0
     gamma: Part = 0.0
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Changes:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
         if not 0 < self.crop[0] <= self.crop[1]:
-            raise ValueError(f"crop {list(self.crop)} is not (smallest, largest), above 0")
-        return self
+            yield f"crop {list(self.crop)} is not (smallest, largest), above 0"
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -259,14 +280,12 @@ class Degrade(Closed):
     name: Text
     options: dict[str, int | float | Text | list[int]] = {}
 
-    @model_validator(mode="after")
-    def _known(self) -> Degrade:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
         try:
             self.operator()
         except errors.XzooError as fault:
             said = "; ".join(part for part in (fault.asked.rstrip("."), fault.why.rstrip(".")) if part)
-            raise ValueError(f"{said}; close: {fault.exists}" if fault.exists else said) from fault
-        return self
+            yield f"{said}; close: {fault.exists}" if fault.exists else said
 
     def operator(self) -> Any:
         """Return the operator; its ``draws`` are 0 where it leaves nothing to chance."""
@@ -302,11 +321,10 @@ class View(Changes):
     mask: Mask | None = None
     degrade: Degrade | None = None
 
-    @model_validator(mode="after")
-    def _one_way(self) -> View:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
+        yield from super()._faults(faulty)
         if self.pixels is not None and self.degrade is not None:
-            raise ValueError("pixels and degrade both say how resolution is lost; write one of them")
-        return self
+            yield "pixels and degrade both say how resolution is lost; write one of them"
 
     @property
     def drawn(self) -> bool:
@@ -325,12 +343,11 @@ class Views(Changes):
     bank: Annotated[int, Field(ge=0)] = 0
     named: dict[Name, View] = {}
 
-    @model_validator(mode="after")
-    def _names(self) -> Views:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
+        yield from super()._faults(faulty)
         for name in self.named:
             if name in ("source", "target", "both"):
-                raise ValueError(f"view {name!r} is there already; choose another name")
-        return self
+                yield f"view {name!r} is there already; choose another name"
 
 
 class Decay(Closed):
@@ -377,43 +394,50 @@ class LossTerm(Closed):
         """What it compares, taken apart."""
         return tuple(signal(text) for text in self.on)
 
-    @model_validator(mode="after")
-    def _known(self) -> LossTerm:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
         if self.name not in losses.LOSSES:
             close = errors.nearest(self.name, losses.LOSSES) or sorted(losses.LOSSES)[:3]
-            raise ValueError(f"no loss {self.name!r}; close: {', '.join(close)}")
-        entry = losses.LOSSES[self.name]
-        ours = self.signals[0]
-        if ours.who != "student":
-            raise ValueError(f"loss {self.name!r} looks at {self.on[0]} first; the student comes first")
-        if entry.inputs == "maps" and not ours.paths:
-            raise ValueError(f"loss {self.name!r} compares maps; name a module, as in {self.on[0]}:MODULE")
-        if len(ours.paths) > 1 and self.name not in LEVELS:
-            raise ValueError(f"loss {self.name!r} compares one level; those of several are {', '.join(LEVELS)}")
-        if len(self.signals) == 2 and len(self.signals[1].paths) != len(ours.paths) and len(ours.paths) > 1:
-            raise ValueError(f"{self.on[0]} and {self.on[1]} have different numbers of levels")
-        if entry.labels == "match" and [part.view for part in self.signals] != ["source", "target"]:
-            raise ValueError(f"loss {self.name!r} compares source with target, not {' with '.join(self.on)}")
-        if self.head and ("head" not in entry.takes or self.signals[-1].who == "student"):
-            raise ValueError(f"loss {self.name!r} looks through no teacher's head; {_taking('head')} do")
-        if self.masked and "masked" not in entry.takes:
-            raise ValueError(f"loss {self.name!r} takes no masked view; {_taking('masked')} does")
-        if len(self.on) < 2 and not _alone(self.name):
-            raise ValueError(f"loss {self.name!r} compares two things; write on: [{self.on[0]}, WHO.VIEW]")
-        known = losses.options(self.name)
+            yield f"no loss {self.name!r}; close: {', '.join(close)}"
+            return
+        known, wrong = losses.options(self.name), False
         for key in self.options:
             if key not in known:
                 close = errors.nearest(key, known) or list(known) or ["it has none"]
-                raise ValueError(f"no option {key!r} in loss {self.name!r}; close: {', '.join(close)}")
+                yield f"no option {key!r} in loss {self.name!r}; close: {', '.join(close)}"
+                wrong = True
         if self.options.get("across"):
-            raise ValueError(f"loss {self.name!r} with across: true is for loops of your own; write shards: PARTS")
-        # Those that count the data are filled in when the data are there.
-        counts = {key: 2 for key in COUNTS if key in known and not self.options.get(key)}
+            yield f"loss {self.name!r} with across: true is for loops of your own; write shards: PARTS"
+        elif not wrong:
+            # Those that count the data are filled in when the data are there.
+            counts = {key: 2 for key in COUNTS if key in known and not self.options.get(key)}
+            try:
+                losses.create(self.name, **{**counts, **self.options})
+            except errors.OptionError as fault:
+                yield f"{fault.asked.rstrip('.')}: {fault.why}"
         try:
-            losses.create(self.name, **{**counts, **self.options})
-        except errors.OptionError as fault:
-            raise ValueError(f"{fault.asked.rstrip('.')}: {fault.why}") from fault
-        return self
+            yield from self._misread(self.signals)
+        except ValueError as fault:
+            yield str(fault)
+
+    def _misread(self, signals: Sequence[Signal]) -> Iterator[str]:
+        """Yield what is wrong with what it compares."""
+        entry, ours = losses.LOSSES[self.name], signals[0]
+        if ours.who != "student":
+            yield f"loss {self.name!r} looks at {self.on[0]} first; the student comes first"
+        if entry.inputs == "maps" and not ours.paths:
+            yield f"loss {self.name!r} compares maps; name a module, as in {self.on[0]}:MODULE"
+        if len(ours.paths) > 1 and self.name not in LEVELS:
+            yield f"loss {self.name!r} compares one level; those of several are {', '.join(LEVELS)}"
+        elif len(signals) == 2 and len(signals[1].paths) != len(ours.paths) and len(ours.paths) > 1:
+            yield f"{self.on[0]} and {self.on[1]} have different numbers of levels"
+        if entry.labels == "match" and [part.view for part in signals] != ["source", "target"]:
+            yield f"loss {self.name!r} compares source with target, not {' with '.join(self.on)}"
+        if self.head and ("head" not in entry.takes or signals[-1].who == "student"):
+            yield f"loss {self.name!r} looks through no teacher's head; {_taking('head')} do"
+        if self.masked and "masked" not in entry.takes:
+            yield f"loss {self.name!r} takes no masked view; {_taking('masked')} does"
+        if len(self.on) < 2 and not _alone(self.name):
+            yield f"loss {self.name!r} compares two things; write on: [{self.on[0]}, WHO.VIEW]"
 
 
 def _taking(what: str) -> str:
@@ -455,11 +479,9 @@ class Optimiser(Closed):
     milestones: Annotated[tuple[Share, ...], Field(strict=False)] = ()
     decay: Share = 0.1
 
-    @model_validator(mode="after")
-    def _milestones(self) -> Optimiser:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
         if (self.schedule == "steps") != bool(self.milestones) or list(self.milestones) != sorted(self.milestones):
-            raise ValueError("schedule steps and rising milestones go together, as in milestones: [0.5, 0.75]")
-        return self
+            yield "schedule steps and rising milestones go together, as in milestones: [0.5, 0.75]"
 
 
 class Head(Closed):
@@ -531,42 +553,43 @@ class Stage(Closed):
         parts = [part for term in self.losses for part in term.signals if part.who == who]
         return list(dict.fromkeys(path for part in parts for path in part.paths))
 
-    @model_validator(mode="after")
-    def _fits(self) -> Stage:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
         # Said here and not by a minimal length: that would also complain of a list whose only item is wrong.
         if not self.losses:
-            raise ValueError("there is no loss")
+            yield "there is no loss"
         keys = [term.key for term in self.losses]
         if len(set(keys)) < len(keys):
-            raise ValueError("two losses have the same name; tell them apart by id: NAME")
-        if not any(term.weight for term in self.losses):
-            raise ValueError("every loss has weight 0, so nothing would train")
+            yield "two losses have the same name; tell them apart by id: NAME"
+        if self.losses and not any(term.weight for term in self.losses):
+            yield "every loss has weight 0, so nothing would train"
         for name in ("student", "none", TRUTH, *(("teacher",) if self.teacher != "none" else ())):
             if name in self.teachers:
-                raise ValueError(f"a teacher cannot be called {name!r}")
+                yield f"a teacher cannot be called {name!r}"
         for name, who in self.taught.items():
-            if isinstance(who, str) and who not in ("start", "given") and not who.startswith("stage:"):
-                try:
-                    _in_catalogue(who, "none", "start", "given")
-                except ValueError as fault:
-                    raise ValueError(f"{name}: {fault}, or stage:NAME") from fault
-        for term in self.losses:
-            self._fitting(term)
+            if isinstance(who, str) and not who.startswith("stage:"):
+                yield from (f"{name}: {text}, or stage:NAME" for text in _in_catalogue(who, "none", "start", "given"))
+        sound = self.model_copy(update={"losses": tuple(term for term in self.losses if id(term) not in faulty)})
+        for term in sound.losses:
+            yield from self._fitting(term)
+        if not any(id(table) in faulty for table in (self.views, *self.views.named.values())):
+            yield from sound._keeping()
+        if self.batch.registered and self.views.bank:
+            yield "registered pairs are flipped and cut alike, which views: {bank: ...} does not do"
+        if self.cache and not self.taught:
+            yield "cache: true, but there is no teacher"
+
+    def _keeping(self) -> Iterator[str]:
+        """Yield the views whose answers cannot be kept."""
         for name in self.taught if self.cache else ():
-            drawn = [view for view in self.views_of(name) if view in self.views.named and self.views.named[view].drawn]
-            if drawn:
-                raise ValueError(f"cache: true, but view {drawn[0]!r} of {name} loses resolution at random")
+            for view in self.views_of(name):
+                if view in self.views.named and self.views.named[view].drawn:
+                    yield f"cache: true, but view {view!r} of {name} loses resolution at random"
             loose = [view for view in self.views_of(name) if self.random(view)]
             if loose and not self.views.bank:
-                raise ValueError(
+                yield (
                     f"cache: true, but view {loose[0]!r} of {name} changes at random; write views: {{flip: 0}}, "
                     "or views: {bank: 8} to draw from eight fixed changes"
                 )
-        if self.batch.registered and self.views.bank:
-            raise ValueError("registered pairs are flipped and cut alike, which views: {bank: ...} does not do")
-        if self.cache and not self.taught:
-            raise ValueError("cache: true, but there is no teacher")
-        return self
 
     def masks(self, view: str) -> bool:
         """Return whether a view hides patches of a picture."""
@@ -577,41 +600,37 @@ class Stage(Closed):
         own = self.views.named.get(view)
         return self.views.random or (own is not None and own.random)
 
-    def _fitting(self, term: LossTerm) -> None:
+    def _fitting(self, term: LossTerm) -> Iterator[str]:
+        """Yield what of a loss does not go with teachers, views and sampler."""
         pairs, none = self.batch.sampler == "pairs", not self.batch.two_sided
         views = ["source", "target", "both", *self.views.named]
         for text, part in zip(term.on, term.signals, strict=True):
             if part.who not in ("student", TRUTH, *self.taught):
                 hint = "; write teacher: start" if part.who == "teacher" else ""
                 have = ", ".join(self.taught) or "none"
-                raise ValueError(f"loss {term.key!r} looks at {text}, but teacher is {have}{hint}")
+                yield f"loss {term.key!r} looks at {text}, but teacher is {have}{hint}"
             if part.view not in views:
                 close = [f"{part.who}.{view}" for view in errors.nearest(part.view, views) or views[:3]]
-                raise ValueError(f"loss {term.key!r} looks at {text}: no such view; close: {', '.join(close)}")
+                yield f"loss {term.key!r} looks at {text}: no such view; close: {', '.join(close)}"
             if part.who == TRUTH and (part.paths or part.view == "both"):
-                raise ValueError(f"loss {term.key!r} looks at {text}; landmarks are known of one view, as truth.source")
+                yield f"loss {term.key!r} looks at {text}; landmarks are known of one view, as truth.source"
             own = self.views.named.get(part.view)
             if none and (part.view in ("target", "both") or (own is not None and own.of == "target")):
-                raise ValueError(f"loss {term.key!r} looks at {text}, but sampler {self.batch.sampler} draws no target")
+                yield f"loss {term.key!r} looks at {text}, but sampler {self.batch.sampler} draws no target"
         for part in term.signals:
             if part.who not in ("student", TRUTH) and self.masks(part.view):
-                raise ValueError(
-                    f"loss {term.key!r} shows {part.who} the masked view {part.view!r}; write masked: VIEW"
-                )
+                yield f"loss {term.key!r} shows {part.who} the masked view {part.view!r}; write masked: VIEW"
         if term.masked and not self.masks(term.masked):
             have = ", ".join(view for view in self.views.named if self.masks(view)) or "none"
-            raise ValueError(f"loss {term.key!r}: {term.masked!r} is no view with a mask; there are: {have}")
+            yield f"loss {term.key!r}: {term.masked!r} is no view with a mask; there are: {have}"
         entry = losses.LOSSES[term.name]
         if "student_head" in entry.takes and any(part.paths != ("trunk",) for part in term.signals):
-            raise ValueError(
-                f"loss {term.key!r} sends maps through heads; write on: [student.VIEW:trunk, WHO.VIEW:trunk]"
-            )
+            yield f"loss {term.key!r} sends maps through heads; write on: [student.VIEW:trunk, WHO.VIEW:trunk]"
         if entry.labels == "match" and not pairs:
-            raise ValueError(f"loss {term.key!r} needs labelled pairs; write batch: {{sampler: pairs}}")
-        if len({part.view for part in term.signals}) < 2:
-            return
-        if entry.labels == "subject" and pairs and self.batch.positive < 1:
-            raise ValueError(f"loss {term.key!r} needs a partner for every image; write batch: {{positive: 1.0}}")
+            yield f"loss {term.key!r} needs labelled pairs; write batch: {{sampler: pairs}}"
+        partners = entry.labels == "subject" and len({part.view for part in term.signals}) > 1
+        if partners and pairs and self.batch.positive < 1:
+            yield f"loss {term.key!r} needs a partner for every image; write batch: {{positive: 1.0}}"
 
 
 class Variant(Closed):
@@ -634,30 +653,29 @@ class Recipe(Closed):
     stages: Annotated[tuple[Stage, ...], Field(strict=False)]
     lora: Variant = Variant()
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Recipe:
+    def _faults(self, faulty: Container[int] = ()) -> Iterator[str]:
         if not self.stages:
-            raise ValueError("there is no stage")
+            yield "there is no stage"
+            return
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
-            raise ValueError("two stages have the same name")
-        if isinstance(self.student, str) and self.student != "given":
-            _in_catalogue(self.student, "given")
+            yield "two stages have the same name"
+        if isinstance(self.student, str):
+            yield from _in_catalogue(self.student, "given")
         for number, stage in enumerate(self.stages):
             who = stage.student
-            if isinstance(who, str) and who not in ("given", "teacher") and not who.startswith("stage:"):
-                _in_catalogue(who, "given", "teacher")
+            if isinstance(who, str) and not who.startswith("stage:"):
+                yield from _in_catalogue(who, "given", "teacher")
             for word in (who, *stage.taught.values()):
                 if isinstance(word, str) and word.startswith("stage:") and word[6:] not in names[:number]:
                     earlier = ", ".join(names[:number]) or "none"
-                    raise ValueError(f"stage {stage.name!r}: {word} is no earlier stage; there are: {earlier}")
+                    yield f"stage {stage.name!r}: {word} is no earlier stage; there are: {earlier}"
         adapts = any(stage.train.adapts for stage in self.stages)
         same = all(stage.train == self.stages[0].train and stage.student is None for stage in self.stages)
         if adapts and not same:
-            raise ValueError("the stages train different things; one run leaves one adapter")
+            yield "the stages train different things; one run leaves one adapter"
         if self.stages[-1].head is not None:
-            raise ValueError(f"stage {self.stages[-1].name!r} has a head, and nobody learns from it")
-        return self
+            yield f"stage {self.stages[-1].name!r} has a head, and nobody learns from it"
 
     @property
     def beyond_finetuning(self) -> list[str]:
@@ -750,9 +768,119 @@ def check(tree: Any, file: str) -> Recipe:
     """Check a recipe that is a tree of plain values already.
 
     Raises:
-        RecipeError: As :func:`parse`.
+        RecipeError: Listing every fault with its place. Its ``draft`` is the recipe as far as it can be read, so
+            that what remains can be checked against networks, too.
     """
-    return validated(Recipe, tree, file, errors.RecipeError)
+    recipe, found = _read(tree, file)
+    if recipe is not None and not found:
+        return recipe
+    raise faulty(file, found, recipe)
+
+
+class Draft(NamedTuple):
+    """A recipe with faults: its file, what is wrong with it, and what can be read of it (None: nothing)."""
+
+    file: str
+    faults: list[str]
+    recipe: Recipe | None
+
+
+def faulty(file: str, found: list[str], recipe: Recipe | None) -> errors.RecipeError:
+    """Return the error that lists all faults of a recipe, to be raised."""
+    title = f"{file}: {len(found)} fault{'s' * (len(found) > 1)}."
+    fault = errors.RecipeError(title, why=errors.problems(found, limit=1000))
+    fault.draft = Draft(file, found, recipe)
+    return fault
+
+
+def _read(tree: Any, file: str) -> tuple[Recipe | None, list[str]]:
+    """Return a recipe as far as it can be read, and every fault of it."""
+    told: _Told = []
+    try:
+        recipe = Recipe.model_validate(tree, context=told)
+    except ValidationError as fault:
+        found = cards.faults(Recipe, fault, file)
+        mended = _mended(tree, fault)
+        told = []
+        try:
+            recipe = Recipe.model_validate(mended, context=told)
+        except ValidationError:
+            return None, _found_apart(tree, file)
+    else:
+        found = []
+    places = dict(_places(recipe, ""))
+    for table, texts in sorted(told, key=lambda item: list(places).index(id(item[0]))):
+        place = places[id(table)]
+        found += [f"{file}: {place}: {text}" if place else f"{file}: {text}" for text in texts]
+    return _without(recipe, {id(table) for table, _ in told}), list(dict.fromkeys(found))
+
+
+def _found_apart(tree: Any, file: str) -> list[str]:
+    """Return the faults of each table whose keys are right, where the whole cannot be put together."""
+    try:
+        Recipe.model_validate(tree)
+    except ValidationError as fault:
+        return cards.faults(Recipe, fault, file)
+    return []
+
+
+def _mended(tree: Any, fault: ValidationError) -> Any:
+    """Return a tree whose wrong keys and values are the nearest right ones, or gone: to find what else is wrong."""
+    mended = copy.deepcopy(tree)
+    for item in fault.errors(include_url=False):
+        *path, key = [part for part in item["loc"] if not cards.is_branch(part)] or [""]
+        node = mended
+        try:
+            for part in path:
+                node = node[part]
+            value = node.pop(key)
+        except (AttributeError, IndexError, KeyError, TypeError):
+            continue  # what is missing stays so
+        if item["type"] == "extra_forbidden":
+            close = errors.nearest(str(key), cards.keys_at(Recipe, tuple(path)))
+            if close and close[0] not in node:
+                node[close[0]] = value
+        elif item["type"] == "literal_error":
+            choices = re.findall(r"'([^']*)'", str(item["ctx"]["expected"]))
+            close = errors.nearest(str(value), choices)
+            if close:
+                node[key] = close[0]
+    return mended
+
+
+def _places(node: Any, place: str) -> Iterator[tuple[int, str]]:
+    """Yield the id of every table in a recipe, and where it stands."""
+    if isinstance(node, BaseModel):
+        yield id(node), place
+        for name in type(node).model_fields:
+            yield from _places(getattr(node, name), f"{place}.{name}".lstrip("."))
+    elif isinstance(node, tuple):
+        for number, part in enumerate(node):
+            yield from _places(part, f"{place}[{number}]")
+    elif isinstance(node, dict):
+        for key, part in node.items():
+            yield from _places(part, f"{place}.{key}")
+
+
+def _without(recipe: Recipe, faulty: set[int]) -> Recipe:
+    """Return a recipe without losses that are wrong, and with nobody where there is no such network."""
+
+    def who(name: Who | None) -> Who | None:
+        words = ("none", "start", "given", "teacher")
+        if isinstance(name, Network):
+            return "stage:" if id(name) in faulty else name
+        unknown = name is not None and not name.startswith("stage:") and any(_in_catalogue(name, *words))
+        return "stage:" if unknown else name
+
+    if not faulty:
+        return recipe
+    stages = []
+    for stage in recipe.stages:
+        changes: dict[str, Any] = {"losses": tuple(term for term in stage.losses if id(term) not in faulty)}
+        changes |= {"student": who(stage.student), "teacher": who(stage.teacher)}
+        changes["teachers"] = {name: who(teacher) for name, teacher in stage.teachers.items()}
+        stages.append(stage.model_copy(update=changes))
+    return recipe.model_copy(update={"stages": tuple(stages), "student": who(recipe.student)})
 
 
 def json_schema() -> dict[str, Any]:

@@ -100,17 +100,21 @@ def distill(
         raise errors.OptionError("resume=True without output", why="It is the folder to go on in.", do="output=FOLDER")
     if tensorboard:
         Board.require()
-    plan = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
-    plan = processes.launched(plan.with_(changes) if changes else plan)
-    waiting = any(stage.student == "teacher" or "given" in stage.taught.values() for stage in plan.stages)
-    if teacher is not None and not waiting:
-        raise errors.OptionError(
-            f"teacher={_name(teacher)!r} for recipe {plan.recipe!r}",
-            why="No stage of it waits for a teacher.",
-            do="write teacher: given in the stage",
-        )
     first = Network(name=student, pretrained=False) if isinstance(student, str) and pretrained is False else student
-    fit.check(plan, student=_of_folder(first), teacher=_of_folder(teacher))
+
+    def read() -> Recipe:
+        plan = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
+        plan = processes.launched(plan.with_(changes) if changes else plan)
+        waiting = any(stage.student == "teacher" or "given" in stage.taught.values() for stage in plan.stages)
+        if teacher is not None and not waiting:
+            raise errors.OptionError(
+                f"teacher={_name(teacher)!r} for recipe {plan.recipe!r}",
+                why="No stage of it waits for a teacher.",
+                do="write teacher: given in the stage",
+            )
+        return plan
+
+    plan = fit.checked(read, student=_of_folder(first), teacher=_of_folder(teacher))
     parts = hold_out(data if isinstance(data, Manifest) else Manifest.read(data))
     for stage in plan.stages:
         engine.draw(stage, parts.train, work.SOURCE, seed)

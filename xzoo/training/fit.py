@@ -7,7 +7,7 @@ known and nothing is computed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import torch
 from xzoo import errors, hub
 from xzoo.families.base import Embedder, Origin, Plain
 from xzoo.losses.hooks import TRUNK
-from xzoo.recipes.schema import TRUTH, Network, Signal
+from xzoo.recipes.schema import TRUTH, Draft, Network, Signal, faulty
 from xzoo.training.bridge import Bridge
 from xzoo.training.engine import feature_shapes
 from xzoo.training.landmarks import known_points
@@ -26,7 +26,7 @@ from xzoo.training.terms import Counts, make
 if TYPE_CHECKING:
     from xzoo.recipes.schema import Recipe, Stage
 
-__all__ = ["check", "faults", "wanted"]
+__all__ = ["check", "checked", "faults", "wanted"]
 
 Given = str | Path | Embedder | Network
 
@@ -50,6 +50,33 @@ def check(plan: Recipe, *, student: Given | None = None, teacher: Given | None =
             f"recipe {plan.recipe!r}: {len(found)} fault{'s' * (len(found) > 1)}.",
             why=errors.problems(found, limit=1000),
         )
+
+
+def checked(
+    read: Callable[[], Recipe], *, student: Given | None = None, teacher: Given | None = None, complete: bool = True
+) -> Recipe:
+    """Read a recipe and check it as :func:`check` does; what is wrong with either is told in one report.
+
+    Args:
+        read: Reads it, such as ``lambda: recipes.load(name)``.
+        student: As for :func:`check`.
+        teacher: As for :func:`check`.
+        complete: As for :func:`check`.
+
+    Raises:
+        RecipeError: Listing every fault with its place.
+    """
+    try:
+        plan = read()
+    except errors.RecipeError as fault:
+        draft: Draft | None = fault.draft
+        if draft is None or draft.recipe is None:
+            raise
+        more = faults(draft.recipe, student=student, teacher=teacher, complete=complete)
+        lines = [*draft.faults, *(f"{draft.file}: {text}" for text in more)]
+        raise faulty(draft.file, list(dict.fromkeys(lines)), draft.recipe) from fault
+    check(plan, student=student, teacher=teacher, complete=complete)
+    return plan
 
 
 def wanted(plan: Recipe, student: Given | None) -> list[str | Given | None]:
