@@ -118,6 +118,24 @@ def test_onnx_runtime_gives_the_same_embeddings(name):
         assert cosine(prepare(given.images[:5])(), model(given.images[:5])) > modes.MODES[name].least
 
 
+def test_a_network_of_bytes_says_what_it_said_of_normalised_images():
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    given = job(student())
+    file = modes.quantised_onnx_bytes(given)
+    taken = modes._of_bytes(file)
+    assert taken is not None
+    bytes_ = taken.images(given.images)
+    assert bytes_.dtype == torch.uint8
+    sessions = [runtime.InferenceSession(each, providers=["CPUExecutionProvider"]) for each in (file, taken.file)]
+    before, after = (
+        session.run(None, {"images": images.numpy()})[0]
+        for session, images in zip(sessions, (given.images, bytes_), strict=True)
+    )
+    assert torch.equal(torch.from_numpy(before), torch.from_numpy(after))
+    assert modes._of_bytes(modes.onnx_bytes(given)) is None
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ["openvino", "openvino_int8"])
 def test_openvino_gives_the_same_embeddings_in_order(name, threads):

@@ -32,7 +32,7 @@ CHECKED = 64
 
 WARM_UP = 3
 
-TURNS = 8
+TURNS = 20
 """Times that every mode and batch comes back: a machine that is slower for a while is slower for all of them."""
 
 
@@ -48,8 +48,8 @@ def bench(
 ) -> dict[str, Any]:
     """Time a network in every mode that runs here; each is checked against the eager embeddings first.
 
-    A call is timed from a normalised batch in the mode's own layout to its embeddings. Three calls warm up; then
-    modes and batches take turns, so that ratios between them are of the same moments: in each turn calls are
+    A call is timed from a normalised batch in the mode's own layout and type to its embeddings. Three calls warm up;
+    then modes and batches take turns, so that ratios between them are of the same moments: in each turn calls are
     repeated for a part of ``seconds``, and the median of all counts. Reading and resizing images is not part of it.
 
     Args:
