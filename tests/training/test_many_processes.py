@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -222,3 +223,24 @@ def test_fine_tuning_on_two_processes_is_that_on_one(
     assert second["after"]["auc"] == pytest.approx(first["after"]["auc"], abs=0.02)
     evaluations = (tmp_path / "two" / "metrics.jsonl").read_text().count('"evaluation"')
     assert evaluations == 2
+
+
+@pytest.mark.slow
+def test_processes_that_mpirun_starts_train_as_one(people: Path, tmp_path: Path) -> None:
+    """Its variables alone, as ``accelerate launch --cpu --mpirun_hostfile`` hands them on: no MPI is needed here."""
+    (tmp_path / "script.py").write_text(FINETUNE)
+    call = [str(tmp_path / "script.py"), str(people)]
+    finished([*call, str(tmp_path / "one")], tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    started = []
+    for rank in ("0", "1"):
+        told = {"SIZE": "2", "RANK": rank, "LOCAL_SIZE": "2", "LOCAL_RANK": rank}
+        env = settings(tmp_path) | meet | {f"OMPI_COMM_WORLD_{key}": value for key, value in told.items()}
+        started.append(subprocess.Popen([sys.executable, *call, str(tmp_path / "two")], env=env))
+    assert [process.wait(300) for process in started] == [0, 0]
+    one, two = curves(tmp_path / "one", tmp_path / "two")
+    assert len(one) == len(two) == 8
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-5
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,26 @@ def test_without_a_launcher_a_run_is_alone_and_its_recipe_as_it_was(monkeypatch:
         monkeypatch.delenv(name, raising=False)
     plan = recipes.load("xedgeface")
     assert processes.here() == (ALONE, None) and processes.launched(plan) is plan
+
+
+def test_a_launcher_that_starts_one_process_of_several_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment is what ``accelerate launch --cpu`` makes of both calls."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_simple_launcher_cmd_env
+
+    for name in (*processes.SIZES, "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    for count in (1, 2):
+        words = ["--cpu", "--num_processes", str(count), "--num_machines", "1", "--mixed_precision", "no", "-m", "xzoo"]
+        args, *_ = _validate_launch_command(launch_command_parser().parse_args([*words, "--dynamo_backend", "no"]))
+        _, made = prepare_simple_launcher_cmd_env(args)
+        with monkeypatch.context() as inside, warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for name in ("MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"):
+                if name in made:
+                    inside.setenv(name, made[name])
+            assert processes.here() == (ALONE, None)
+        assert [kind.category for kind in told] == [processes.LauncherWarning] * (count - 1)
 
 
 @pytest.mark.parametrize("said", ["no", "NO", ""])

@@ -1,8 +1,9 @@
-"""What accelerate's launcher says of this process: which of how many it is, where it computes, how precisely."""
+"""What a launcher says of this process: which of how many it is, where it computes, how precisely."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,12 +14,31 @@ from xzoo.training.looks import ALONE, World
 if TYPE_CHECKING:
     from xzoo.recipes.schema import Recipe
 
-__all__ = ["here", "launched", "wait"]
+__all__ = ["LauncherWarning", "here", "launched", "wait"]
+
+SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many processes they started: torchrun and accelerate, then kinds of mpirun."""
+
+
+class LauncherWarning(UserWarning):
+    """A launcher was asked for several processes and started one."""
 
 
 def here() -> tuple[World, torch.device | None]:
-    """Return this process among those of ``accelerate launch`` or ``torchrun``, and its device; alone, no device."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    """Return this process among those of ``accelerate launch``, ``torchrun`` or ``mpirun``, and its device.
+
+    Alone, there is no device: it is as the caller says.
+    """
+    if int(next((os.environ[name] for name in SIZES if name in os.environ), "1")) < 2:
+        # With --cpu accelerate says where several processes would meet, and starts this one.
+        if "MASTER_ADDR" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ:
+            warnings.warn(
+                "accelerate launch --cpu starts one process, whatever --num_processes says: this run is alone. On "
+                "CPUs, too, accelerate launch --multi_gpu --num_processes N starts N, and so does torchrun "
+                "--nproc-per-node N.",
+                LauncherWarning,
+                stacklevel=2,
+            )
         return ALONE, None
     from accelerate import PartialState
 
