@@ -364,8 +364,20 @@ def test_gains_are_paired_and_subjects_are_drawn_whole() -> None:
     table = {("fi_ri", True, "thermal"): better, ("ld", True, "thermal"): worse}
     (found,) = landmark_tables.gains(table, np.array(["a", "a", "b", "b"]))
     assert found.gain == pytest.approx(0.2)
+    (mixed,) = landmark_tables.gains(
+        {("fi_ri", True, "thermal"): better, ("ld", False, "thermal"): worse}, np.array(["a", "a", "b", "b"])
+    )
+    assert (mixed.gain, mixed.text) == (found.gain, "fi_ri over ld, which does not fade, thermal network")
     # Three outcomes of drawing two subjects: both, or one of them twice (means 0.2 and 0.2).
     assert found.interval == pytest.approx((0.2, 0.2)) and found.holds
+
+
+def test_the_thermal_network_of_the_open_table_is_no_copy_of_the_teacher_unless_asked() -> None:
+    landmark_tables._register()
+    own = recipes.load("mlcm_kd").with_(landmark_tables.OPEN)
+    assert landmark_tables._alone(landmark_tables.preset("ld", base=own), 1).stages[0].student.name == "table_thermal"
+    copied = own.with_({"stages.dikd.student": "stage:rgb_teacher"})
+    assert landmark_tables._alone(landmark_tables.preset("ld", base=copied), 1).stages[0].student == "teacher"
 
 
 def test_an_unknown_cell_names_the_nearest() -> None:
