@@ -372,7 +372,7 @@ WEIGHTS: dict[str, float] = {"fd": 0.3, "ld": 0.3, "fd_ld": 0.3}
 """Lambda0 of cells where no data are given, the others keep 1.
 
 Chosen for ``fd``, ``ld``, ``fd_ld`` and ``fi_ri`` of 0.3, 1 and 3 without fading and of 1 with the recipe's, by one
-seed on 150 people who are none of the split ``test``: ``fi_ri`` was best fading at 1, the other three not fading at 0.3.
+seed on 150 people who are none of the split ``test``: ``fi_ri`` was best fading at 1, the other three at 0.3 without.
 """
 
 
