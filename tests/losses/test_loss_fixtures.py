@@ -72,6 +72,13 @@ def test_wcord_by_its_defaults_is_within_a_ten_millionth_of_the_converged_cost(e
     assert losses.create("wcord")(*e).item() == pytest.approx(0.4921080913, rel=1e-7)
 
 
+def test_wcord_goes_to_the_exact_transport_as_entropy_goes(e: Any) -> None:
+    """The exact cost is that of an independent solver (POT)."""
+    near = losses.create("wcord", epsilon=0.002, iterations=5000)(*e).item()
+    assert near == pytest.approx(0.4742314667, abs=1e-4)
+    assert abs(near - 0.4742314667) < abs(losses.create("wcord", epsilon=0.01)(*e).item() - 0.4742314667) / 10
+
+
 @pytest.mark.parametrize(("grid", "mean", "std"), [(1, 0.1641738480, 0.0057304031), (4, 4.7940988993, 0.3355314383)])
 def test_wkd_terms_have_the_values_of_the_reference_code(grid: int, mean: float, std: float, f: Any) -> None:
     found = wkd_terms(f[0], f[2], grid=grid)
