@@ -136,6 +136,28 @@ def test_a_network_of_bytes_says_what_it_said_of_normalised_images():
     assert modes._of_bytes(modes.onnx_bytes(given)) is None
 
 
+def test_openvino_gives_the_same_embeddings_with_either_kernel():
+    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    given = job(student())
+    with torch.inference_mode():
+        plain, older = (
+            modes.MODES["openvino"].make(given)._compiled(network, given.images[:8])
+            for network in modes.MODES["openvino"].make(given).networks
+        )
+        assert torch.allclose(plain(), older(), atol=1e-5)
+    network = modes.MODES["openvino"].make(given).networks[1]
+    network.reshape([8, 3, 16, 16])
+    kinds = []
+    for node in openvino.Core().compile_model(network, "CPU").get_runtime_model().get_ordered_ops():
+        facts = {key: str(getattr(value, "value", value)) for key, value in dict(node.get_rt_info()).items()}
+        if facts.get("layerType") == "Convolution":
+            kinds.append(facts["primitiveType"])
+    assert len(kinds) == 7
+    if "AVX512" in torch.backends.cpu.get_cpu_capability():
+        assert all(kind.startswith("jit_avx512") for kind in kinds)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ["openvino", "openvino_int8"])
 def test_openvino_gives_the_same_embeddings_in_order(name, threads):
