@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ import torch
 from torch import Tensor
 
 import xzoo
+from xzoo import errors, hub
 from xzoo.data.manifest import Manifest
 from xzoo.families.base import Embedder
 from xzoo.recipes.schema import Stage
-from xzoo.training import engine
-from xzoo.training.cache import Answers, pixel_key, teacher_key
+from xzoo.training import cache, engine
+from xzoo.training.cache import LIMIT, Answers, pixel_key, teacher_key
 from xzoo.training.looks import Looks, shrunk
 
 KEYS = [bytes([number]) * 32 for number in range(6)]
@@ -88,9 +90,35 @@ def test_the_oldest_views_make_room_and_a_view_too_large_is_not_kept(tmp_path: P
     assert [len(answers(tmp_path, view)) for view in ("old", "new", "newer")] == [0, 6, 6]
     large = filled(tmp_path, "large", limit=10)
     assert len(answers(tmp_path, "large")) == 0
+    large.forget()
     large.put(KEYS[:1], {name: rows[:1] + 1 for name, rows in ROWS.items()})
     assert torch.equal(large.get(KEYS[:1])[""], ROWS[""][:1] + 1)  # still right, and no longer hoarded
     assert len(large) == 1
+
+
+def test_what_a_killed_run_was_writing_makes_room_and_what_another_writes_stays(tmp_path: Path) -> None:
+    made = filled(tmp_path, "old")
+    size = sum(path.stat().st_size for path in made.folder.iterdir())
+    left, busy = (made.folder / f".{name}.part.safetensors" for name in ("left", "busy"))
+    for part in (left, busy):
+        part.write_bytes(bytes(size))
+    os.utime(left, (0, 0))
+    filled(tmp_path, "new", limit=3 * size)
+    assert not left.exists() and busy.exists()
+    assert (len(answers(tmp_path, "old")), len(answers(tmp_path, "new"))) == (6, 6)
+    filled(tmp_path, "newer", limit=2 * size)
+    assert busy.exists() and len(answers(tmp_path, "old")) == 0
+
+
+def test_a_full_disk_ends_the_keeping_and_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise errors.DiskFull("no room")
+
+    monkeypatch.setattr(hub, "write", write)
+    made = filled(tmp_path)
+    assert made.full and torch.equal(made.get(KEYS)[""], ROWS[""])
+    made.forget()
+    assert len(made) == 0
 
 
 def test_a_teacher_is_known_by_weights_preprocessing_and_precision(toy: Embedder) -> None:
@@ -107,10 +135,12 @@ def stage(**more: object) -> Stage:
     return Stage.model_validate({**plain, "batch": {"sampler": "images", "size": 8}, **more})
 
 
-def begun(plan: Stage, network: Embedder, manifest: Manifest, cache: Path | None, seed: int = 0) -> engine.Progress:
+def begun(
+    plan: Stage, network: Embedder, manifest: Manifest, cache: Path | None, seed: int = 0, limit: int = LIMIT
+) -> engine.Progress:
     images = engine.Images(manifest, network)
     teachers = {"teacher": engine.frozen_copy(network)}
-    options = engine.Options(cache=cache)
+    options = engine.Options(cache=cache, limit=limit)
     return engine.begin(plan, network, images, source="VIS", seed=seed, teachers=teachers, options=options)
 
 
@@ -136,6 +166,23 @@ def test_every_answer_from_the_cache_has_the_bits_of_a_teacher_that_runs(
     later = begun(plan, network, manifest, tmp_path)
     assert len(later.teachers["teacher"].answers["source"]) == len(kept.teachers["teacher"].answers["source"]) > 0
     assert torch.equal(taught(live, 1), taught(later, 1))
+
+
+@pytest.mark.parametrize("shards", [1, 10**9], ids=["found out at once", "found out at the end"])
+def test_a_cache_without_room_gives_the_bits_of_a_teacher_that_runs(
+    shards: int, toy: Embedder, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches that share some rows with those before them, and lack others."""
+    monkeypatch.setattr(cache, "SHARD", shards)
+    plan = stage(views={"flip": 0.5, "bank": 2}, batch={"sampler": "images", "size": 3})
+    tight = begun(plan, toy, manifest, tmp_path, limit=10)
+    free = begun(plan, toy, manifest, None)
+    once = -(-len(manifest) // 3)
+    for number in range(3 * once):
+        if number == once + 1:
+            engine.flush(tight)
+        assert torch.equal(taught(tight, number), taught(free, number))
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_mirrored_image_is_a_view_of_its_own(toy: Embedder, manifest: Manifest, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,9 @@ __all__ = ["LIMIT", "Answers", "default_folder", "pixel_key", "teacher_key"]
 
 LIMIT = 20 * 1024**3
 """Bytes that all answers in a folder may take, unless told otherwise."""
+
+HALF_WRITTEN = 3600
+"""Seconds after which a shard that is still being written has lost its writer."""
 
 SHARD = 32 * 1024**2
 """Bytes of answers that wait in memory before a shard is written."""
@@ -122,10 +126,13 @@ class Answers:
                     rows.append(tensors[name][place])
         return {name: torch.stack(rows) for name, rows in found.items()}
 
+    def forget(self) -> None:
+        """Begin another batch: what cannot be written is not hoarded, it served the last one and goes."""
+        if self.full:
+            self._new, self._bytes = {}, 0
+
     def put(self, keys: Sequence[bytes], answers: Mapping[str, Tensor]) -> None:
         """Keep answers, one row for each key; they reach the disk now and then, and with ``flush``."""
-        if self.full:  # what cannot be written is not hoarded: it serves this step and goes
-            self._new, self._bytes = {}, 0
         kept = {name: answers[name].detach().cpu().clone() for name in self.signals}
         for place, key in enumerate(keys):
             self._new[key] = {name: tensor[place] for name, tensor in kept.items()}
@@ -134,7 +141,7 @@ class Answers:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits in memory; where the limit leaves no room, nothing more is kept from now on."""
+        """Write what waits in memory; where the limit or the disk leaves no room, nothing more is kept from now on."""
         if not self._new or self.full:
             return
         if not self._room(self._bytes):
@@ -144,20 +151,31 @@ class Answers:
         rows = list(self._new.values())
         tensors = {name: torch.stack([row[name] for row in rows]) for name in self.signals}
         shard = self.folder / f"{secrets.token_hex(8)}.safetensors"
-        hub.write({"keys": keys, **tensors}, shard)
+        try:
+            hub.write({"keys": keys, **tensors}, shard)
+        except errors.DiskFull:
+            self.full = True
+            return
         self._new, self._bytes = {}, 0
         self._open(shard)
 
     def _room(self, wanted: int) -> bool:
-        """Remove the shards of other views that were used longest ago until there is room."""
+        """Remove the shards of other views that were used longest ago until there is room.
+
+        What a killed run left half-written goes first; what another run is writing stays.
+        """
         sizes = {}
         for shard in self.root.glob("*/*/*.safetensors"):
             try:
-                sizes[shard] = shard.stat()
+                stat = shard.stat()
             except FileNotFoundError:  # another run makes room too
                 continue
+            if shard.name.startswith(".") and stat.st_mtime < time.time() - HALF_WRITTEN:
+                shard.unlink(missing_ok=True)
+            else:
+                sizes[shard] = stat
         total = sum(stat.st_size for stat in sizes.values())
-        others = [shard for shard in sizes if shard.parent != self.folder]
+        others = [shard for shard in sizes if shard.parent != self.folder and not shard.name.startswith(".")]
         for shard in sorted(others, key=lambda shard: sizes[shard].st_mtime):
             if total + wanted <= self.limit:
                 break

@@ -619,6 +619,7 @@ def _ask(teacher: Teacher, look: Shown, view: str) -> dict[str, Tensor]:
     answers = teacher.answers.get(view)
     if answers is None:
         return _run(teacher, look.picture(teacher.images, view))
+    answers.forget()
     rows = look.rows(view)
     for row in rows:
         if row not in teacher.keys:
