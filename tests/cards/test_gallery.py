@@ -13,7 +13,7 @@ import pytest
 import xzoo
 from xzoo import cli
 from xzoo.cards import draw, gallery
-from xzoo.cards.render import page
+from xzoo.cards.render import hub_front_matter, page
 from xzoo.catalog import cards
 
 BUILT_IN = [card for card in cards().values() if card.origin == "built-in"]
@@ -230,6 +230,10 @@ def test_groups_and_failures_have_places_of_their_own() -> None:
     assert "FNMR 0.1" in everybody and "FNMR 0.2" not in everybody
     assert "P, women" in groups
     assert "## Known failures\n\n- faces from behind" in text
+    two = changed("hybrid_fr", results=[row, {**row, "group": "women", "value": 0.2}])
+    lines = [line for line in str(two).splitlines() if "FNMR" in line]
+    assert ["P, women" in line for line in lines] == [False, True]
+    assert "name: FNMR, women (measured by xzoo)" in hub_front_matter(two)
     bare = page(changed("hybrid_fr", results=[row], use={**use, "known_failures": []}))
     assert "## Known failures\n\nNot reported." in bare
     assert "## Results by group of people\n\nNot reported." in bare

@@ -13,7 +13,7 @@ from typing import Any
 
 from xzoo.cards.draw import chain, chain_html, contract_svg, snippets
 from xzoo.cards.gallery import SOURCES, fidelity, latency_text
-from xzoo.catalog.describe import NOT_REPORTED, data_line, figure_text, human_bytes
+from xzoo.catalog.describe import NOT_REPORTED, data_line, figure_text, human_bytes, whom
 from xzoo.catalog.entries import Card
 from xzoo.catalog.licences import licence_class
 
@@ -196,7 +196,7 @@ def _results(rows: Sequence[Mapping[str, Any]], rich: bool) -> str:
         evidence = f", `{row['evidence']}`" if row.get("evidence") else ""
         key = (
             row.get("tag", "all"),
-            f"{row['protocol']}, {row['group']}" if row.get("group") else row["protocol"],
+            whom(row),
             counts or NOT_REPORTED,
             SOURCES[row["source"]] + evidence,
         )
@@ -293,7 +293,8 @@ def front_matter(
             dataset_name=row["protocol"],
             metric_type=_slug(row["metric"]),
             metric_value=row["value"],
-            metric_name=f"{row['metric']}{' ' + row['unit'] if row.get('unit') else ''} ({SOURCES[row['source']]})",
+            metric_name=f"{row['metric']}{' ' + row['unit'] if row.get('unit') else ''}"
+            f"{', ' + row['group'] if row.get('group') else ''} ({SOURCES[row['source']]})",
             metric_args={key: row[key] for key in ("ci95", "std", "counts") if key in row} or None,
         )
         for row in results

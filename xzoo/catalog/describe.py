@@ -135,7 +135,7 @@ def _results(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     groups: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
         label = f".{row['tag']}" if row.get("tag") else "all"
-        groups.setdefault((label, row["source"], row["protocol"], _counts(row)), []).append(figure_text(row))
+        groups.setdefault((label, row["source"], whom(row), _counts(row)), []).append(figure_text(row))
     return [
         f"{label} ({source})  {protocol}: {', '.join(figures)}{counts}"
         for (label, source, protocol, counts), figures in groups.items()
@@ -144,7 +144,12 @@ def _results(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def result_line(row: Mapping[str, Any]) -> str:
     """Return one row of ``results`` as a line, with its spread and its counts."""
-    return f"{row['protocol']} {figure_text(row)}{_counts(row)}"
+    return f"{whom(row)} {figure_text(row)}{_counts(row)}"
+
+
+def whom(row: Mapping[str, Any]) -> str:
+    """Return the protocol of a result, and the group of people that it holds for where that is not everybody."""
+    return f"{row['protocol']}, {row['group']}" if row.get("group") else str(row["protocol"])
 
 
 def figure_text(row: Mapping[str, Any]) -> str:
