@@ -79,3 +79,17 @@ def test_the_shipped_file_gives_the_logged_figures_and_beats_grey_values_and_ran
     assert found["rank1"] == pytest.approx(logged["trained"]["VIS"]["rank1"], abs=0.006)
     assert found["rank1_interval"][0] > logged["pixels"]["VIS"]["rank1_interval"][1]
     assert found["rank1_interval"][0] > last_of("vis_v1")["random"]["VIS"]["rank1_interval"][1]
+
+
+@pytest.mark.slow
+def test_the_network_taught_in_all_bands_finds_people_of_lwir_in_vis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    script = __import__("train_body")
+    monkeypatch.setattr(script, "SPECTRA", ("VIS", "LWIR"))
+    monkeypatch.setattr(script, "OTHER_DAYS", False)
+    found, logged = script.figures(xzoo.create(NAME, pretrained="synth_v1"), script.strangers()), last_of("synth_v1")
+    sys.modules.pop("train_body", None)
+    for kind in ("LWIR", "LWIR in itself"):
+        assert found[kind]["rank1"] == pytest.approx(logged["trained"][kind]["rank1"], abs=0.006)
+        assert found[kind]["rank1_interval"][0] > logged["pixels"][kind]["rank1_interval"][1]
+    assert found["LWIR"]["rank1_interval"][0] > 10 / 200  # ten times chance
