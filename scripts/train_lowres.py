@@ -86,13 +86,11 @@ def main() -> None:
 
 
 def planned(name: str, steps: int) -> Recipe:
-    """Return the shipped recipe with this script's batches and steps; relations are taken of 32 rows at a time."""
+    """Return the shipped recipe with this script's batches and steps."""
     plan = recipes.load(NAMES[name])
     changes: dict[str, Any] = {f"stages.{plan.stages[-1].name}.steps": steps, "stages.*.batch.size": BATCH}
     if name == "lrfr_bridge_16":
         changes |= {"stages.bridge.steps": HEAD_STEPS, "stages.resolution.optimiser.lr": 0.05}
-    else:
-        changes["stages.distil.losses.relation.options.largest"] = 32
     return plan.with_(changes)
 
 

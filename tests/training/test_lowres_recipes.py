@@ -176,7 +176,7 @@ def test_every_switch_of_the_bridge_trains(
     [
         ("instance", "mse", {"space": "unit"}),
         ("instance", "infonce_x", {"temperature": 0.07}),
-        ("relation", "rkd", {"distance_weight": 1, "angle_weight": 2}),
+        ("relation", "rcd", {"largest": 32}),
         ("relation", "sp", {}),
         ("relation", "ird", {"temperature": 0.2}),
     ],

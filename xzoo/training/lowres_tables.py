@@ -191,7 +191,6 @@ def _plan(factor: float, steps: int, batch: int) -> Recipe:
             "stages.distil.steps": steps,
             "stages.distil.batch.size": batch,
             "stages.distil.losses.relation.weight": factor * weight,
-            "stages.distil.losses.relation.options.largest": 32,
         }
     )
 
