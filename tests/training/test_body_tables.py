@@ -118,8 +118,13 @@ def test_recipes_of_a_table_differ_as_the_table_says(workshop: Workshop) -> None
     assert low.train.lora is not None and low.train.lora.rank == 8
     assert (full.batch.sampler, random.batch.sampler, random.batch.per_subject) == ("domains", "images", 4)
     for stage in (full, low, random):
-        assert [term.key for term in stage.losses] == ["identity", "triplet"]
-        assert stage.losses[1].options == {"soft": True}  # the hinge with margin 0 draws everybody together
+        assert [term.key for term in stage.losses] == ["contrast"]
+    paper = Workshop(
+        workshop.bodies, None, workshop.folder, settings=TINY._replace(contrast=False), model=workshop.base
+    )
+    losses = paper.plan(body_tables.Job()).stages[0].losses
+    assert [term.key for term in losses] == ["identity", "triplet"]
+    assert losses[1].options == {"soft": True}  # the hinge with margin 0 draws everybody together
 
 
 def test_the_mean_is_over_the_tokens_that_stay(workshop: Workshop) -> None:
