@@ -204,6 +204,7 @@ def test_lora_is_put_on_the_attention_of_every_block_and_nowhere_else() -> None:
     assert all(".attn.qkv." in name or ".attn.proj." in name for name in names)
 
 
+@pytest.mark.slow
 def test_a_network_of_two_streams_is_told_the_band_of_every_image(
     bodies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def taught(told: Lesson, mimic: float) -> tuple[Any, list[float], Lesson]:
     return student, course, bridged
 
 
+@pytest.mark.slow
 def test_a_student_mimics_the_bridge_is_recognised_by_and_bears_another_sensor(told: Lesson) -> None:
     student, course, bridged = taught(told, 1.0)
     assert bridged.answers.shape == (2, 800, 256)
