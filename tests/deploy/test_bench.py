@@ -172,6 +172,16 @@ def test_openvino_gives_the_same_embeddings_in_order(name, threads):
             assert cosine(prepare(given.images[:count])(), model(given.images[:count])) > modes.MODES[name].least
 
 
+def test_openvino_gives_answers_of_more_than_one_dimension():
+    pytest.importorskip("openvino")
+    model = xzoo.create("thermal_fld_lite", pretrained=True).eval()
+    given = modes.Job(model, timing.bench_images(2, model.input_size), 1)
+    with torch.inference_mode():
+        found, wanted = modes.MODES["openvino"].make(given)(given.images)(), model(given.images)
+    assert found.shape == wanted.shape == (2, 68, 3)
+    assert torch.allclose(found, wanted, atol=1e-3)
+
+
 def test_modes_take_turns_until_each_has_had_its_time(monkeypatch):
     """A machine that is half as fast for a while, here in its first six seconds, is so for both of two equal modes."""
     clock, order = [0.0], []

@@ -325,7 +325,7 @@ class _OpenVINO:
                 "NUM_STREAMS": str(min(count, self.threads)),
             },
         )
-        found = torch.empty(len(images), compiled.output(0).shape[1])
+        found = torch.empty(len(images), *tuple(compiled.output(0).shape)[1:])
         # Kept by the call: OpenVINO works in the memory of these arrays, and does not hold on to them.
         parts = [part.clone().numpy() for part in self.own(images).chunk(count)]
         places = [part.numpy() for part in found.chunk(count)]
