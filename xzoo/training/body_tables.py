@@ -430,9 +430,9 @@ class Workshop:
     def mining(self) -> Table:
         """Return the shares of the first and the last epoch as counts of anchors, chance beside them.
 
-        By the paper's losses, one of which mines.
+        By the paper's losses, one of which mines; where all tables take these, it is the training of the others.
         """
-        job = Job(paper=True)
+        job = Job(paper=self.settings.contrast)
         self.network(job)
         lines = (self.place(job) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         steps = [row["mined"] for row in map(json.loads, lines) if "loss" in row and row.get("mined")]
