@@ -86,7 +86,8 @@ def _bodies(data: str | None, folder: Path, settings: Settings) -> tuple[Any, An
     if data is None:
         from xzoo.training.body_tables import people
 
-        drawn = f"people-{settings.train}-{settings.test}-{settings.frames}"
+        high, wide = settings.size
+        drawn = f"films-{settings.train}-{settings.test}-{settings.frames}-{high}x{wide}"
         return people(folder / drawn, settings)
     from xzoo.data.readers import read
 
