@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,22 @@ def test_the_figures_of_the_card_are_those_of_the_log(tag: str) -> None:
         assert row["value"] == logged[kind][{"rank-1": "rank1", "mAP": "map"}[row["metric"]]], row["protocol"]
 
 
-@pytest.fixture(scope="module")
-def strangers() -> Iterator[tuple[Any, Any]]:
-    """The script, told to measure in VIS alone, and its strangers of one day."""
+@contextmanager
+def measuring(*bands: str) -> Iterator[tuple[Any, Any]]:
+    """Give the script, told to measure in some bands alone, and its strangers of one day."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "scripts"))
         script = __import__("train_body")
-        patch.setattr(script, "SPECTRA", ("VIS",))
+        patch.setattr(script, "SPECTRA", bands)
         patch.setattr(script, "OTHER_DAYS", False)
         yield script, script.strangers()
     sys.modules.pop("train_body", None)
+
+
+@pytest.fixture(scope="module")
+def strangers() -> Iterator[tuple[Any, Any]]:
+    with measuring("VIS") as both:
+        yield both
 
 
 @pytest.mark.parametrize("tag", ["synth_v1", pytest.param("vis_v1", marks=pytest.mark.slow)])
@@ -82,13 +89,9 @@ def test_the_shipped_file_gives_the_logged_figures_and_beats_grey_values_and_ran
 
 
 @pytest.mark.slow
-def test_the_network_taught_in_all_bands_finds_people_of_lwir_in_vis(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    script = __import__("train_body")
-    monkeypatch.setattr(script, "SPECTRA", ("VIS", "LWIR"))
-    monkeypatch.setattr(script, "OTHER_DAYS", False)
-    found, logged = script.figures(xzoo.create(NAME, pretrained="synth_v1"), script.strangers()), last_of("synth_v1")
-    sys.modules.pop("train_body", None)
+def test_the_network_taught_in_all_bands_finds_people_of_lwir_in_vis() -> None:
+    with measuring("VIS", "LWIR") as (script, seen):
+        found, logged = script.figures(xzoo.create(NAME, pretrained="synth_v1"), seen), last_of("synth_v1")
     for kind in ("LWIR", "LWIR in itself"):
         assert found[kind]["rank1"] == pytest.approx(logged["trained"][kind]["rank1"], abs=0.006)
         assert found[kind]["rank1_interval"][0] > logged["pixels"][kind]["rank1_interval"][1]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xzoo.cli.shared import as_json, batch, emit, table, weights
+from xzoo.cli.shared import GENERATED, as_json, batch, emit, table, weights
 
 if TYPE_CHECKING:
     from xzoo.training.reproduce import Ends, Row, Table
@@ -70,8 +70,7 @@ def command(
         from xzoo.cli import reproduce_body
 
         stray = {"--protocol": protocol, "--sizes": sizes, "--preset": presets, "--weight": lambdas, "--recipe": names}
-        if told := [option for option, value in stray.items() if value] + ["--seeds"] * (seeds > 1):
-            raise click.UsageError(f"body takes no {', '.join(told)}.")
+        _refuse(method, {**stray, "--seeds": seeds > 1})
         sizes_of: dict[str, Any] = {"steps": steps, "batch": batch, "people": people, "output": output}
         reproduce_body.tell(which, every=every, data=data, model=model, pretrained=asked, as_json=as_json, **sizes_of)
         return
@@ -82,9 +81,7 @@ def command(
         from xzoo.cli import reproduce_landmarks
 
         stray = {"--protocol": protocol, "--sizes": sizes, "--model": model, "--pretrained": pretrained}
-        stray |= {"--weight": lambdas, "--recipe": names}
-        if told := [option for option, value in stray.items() if value]:
-            raise click.UsageError(f"landmarks takes no {', '.join(told)}.")
+        _refuse(method, {**stray, "--weight": lambdas, "--recipe": names})
         sizes_of = {"steps": steps, "batch": batch, "people": people, "output": output}
         reproduce_landmarks.tell(which, data=data, presets=presets, seeds=seeds, as_json=as_json, **sizes_of)
         return
@@ -123,7 +120,7 @@ def command(
         report=report,
         **{key: value for key, value in chosen.items() if value},
     )
-    where = "generated people, who show that the method works and nothing of its rates" if data is None else data
+    where = GENERATED if data is None else data
     said = reproduce.claims(found) if which == "ablation" else []
     ends = reproduce.intervals(found)
     compared = [] if which == "ablation" else _compared(found)
@@ -156,6 +153,12 @@ def command(
         "published": reproduce.PUBLISHED,
     }
     emit(facts, as_json=as_json, text="\n".join(text))
+
+
+def _refuse(method: str, stray: dict[str, Any]) -> None:
+    """Refuse options that a method does not take, where they were given."""
+    if told := [option for option, value in stray.items() if value]:
+        raise click.UsageError(f"{method} takes no {', '.join(told)}.")
 
 
 def _compared(found: Table) -> list[str]:

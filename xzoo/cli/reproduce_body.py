@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xzoo.cli.shared import emit, table
+from xzoo.cli.shared import GENERATED, emit, table
 from xzoo.training.body_published import DATA, LLCM, MINING, TITLES, Count, published
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def tell(
         chosen |= {"model": model, "pretrained": True}
     if pretrained is not None:
         chosen["pretrained"] = pretrained
-    facts: dict[str, Any] = {"data": data or body_tables.PEOPLE, "settings": settings._asdict(), "tables": {}}
+    facts: dict[str, Any] = {"data": data or GENERATED, "settings": settings._asdict(), "tables": {}}
     text = [_heading(data, settings)]
     if any(number != "2" for number in numbers):
         workshop = body_tables.Workshop(*_bodies(data, folder, settings), folder, **chosen)
@@ -74,7 +74,7 @@ def tell(
 
 
 def _heading(data: str | None, settings: Settings) -> str:
-    where = data or "generated people, who show that the method works and nothing of its rates"
+    where = data or GENERATED
     return (
         f"ours: {where}; {settings.steps} steps of {settings.batch} images a training, seed {settings.seed}; "
         + ("supervised contrast in the place of the paper's losses; " if settings.contrast else "")

@@ -31,6 +31,9 @@ batch = click.option("--batch", type=click.IntRange(min=1), help="Images (evalua
 reader_options = click.option(
     "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the data set's reader (repeat)."
 )
+GENERATED = "generated people, who show that the method works and nothing of its rates"
+"""What a published table was run on where no data are given."""
+
 data = click.option("--data", required=True, metavar="MANIFEST", help="A csv, a parquet or a folder.")
 
 

@@ -808,11 +808,10 @@ def _read(tree: Any, file: str) -> tuple[Recipe | None, list[str]]:
             return None, _found_apart(tree, file)
     else:
         found = []
-    places = dict(_places(recipe, ""))
-    for table, texts in sorted(told, key=lambda item: list(places).index(id(item[0]))):
-        place = places[id(table)]
-        found += [f"{file}: {place}: {text}" if place else f"{file}: {text}" for text in texts]
-    return _without(recipe, {id(table) for table, _ in told}), list(dict.fromkeys(found))
+    wrong = {id(table): texts for table, texts in told}
+    for table, place in _places(recipe, ""):
+        found += [f"{file}: {place}: {text}" if place else f"{file}: {text}" for text in wrong.get(table, ())]
+    return _without(recipe, set(wrong)), list(dict.fromkeys(found))
 
 
 def _found_apart(tree: Any, file: str) -> list[str]:

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from xzoo import errors, hub, recipes
 from xzoo.data.images import load_raw
 from xzoo.data.manifest import Manifest, Row
+from xzoo.data.people.files import as_image
 from xzoo.data.people.traits import SESSION
 from xzoo.evaluation import embed_images, run_protocol
 from xzoo.evaluation.intervals import Interval, draws, percentiles
@@ -34,7 +34,7 @@ from xzoo.training import distill
 from xzoo.training.body_published import BANDS, SUBJECTS, Count
 from xzoo.training.mining import mean
 
-__all__ = ["DEFAULTS", "PEOPLE", "Claim", "Job", "Settings", "Table", "Workshop", "people"]
+__all__ = ["DEFAULTS", "Claim", "Job", "Settings", "Table", "Workshop", "people"]
 
 DOMAINS = ("VIS-500m", "SWIR-30m", "MWIR-30m", "LWIR-30m")
 ALL = ("VIS", *BANDS)
@@ -88,7 +88,6 @@ class Settings(NamedTuple):
 
 
 DEFAULTS = Settings()
-PEOPLE = "generated people, who show that the method works and nothing of its rates"
 
 
 class Job(NamedTuple):
@@ -184,8 +183,7 @@ def _films(folder: Path, settings: Settings, seed: int, subjects: range) -> list
                 name = f"p{subject:05d}"
                 path = folder / name / domain / f"{frame:03d}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                shown = picture.permute(1, 2, 0) if spectrum == "VIS" else picture[0]
-                Image.fromarray(shown.numpy()).save(path)
+                as_image(picture, spectrum).save(path)
                 split = "train" if subject < settings.train else "test"
                 found.append(
                     Row(

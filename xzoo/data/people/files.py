@@ -33,7 +33,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["COLUMNS", "write"]
+__all__ = ["COLUMNS", "as_image", "write"]
 
 COLUMNS = (
     *("path", "subject", "spectrum", "camera", "split", "session", "distance", "media", "group", "landmarks"),
@@ -388,7 +388,7 @@ def _draw(part: Path, plan: _Plan, shots: list[_Shot], bar: tqdm[Any]) -> list[d
             for place, picture in zip(some, drawn, strict=True):
                 path = part / plan.path(shots[place])
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _image(picture, domain).save(path)
+                as_image(picture, domain.spectrum).save(path)
             if plan.labels:
                 told = facts.label(kind, who.to(plan.device), when.to(plan.device), domain, **view)
                 for place, row in zip(some, facts.rows(told, len(some)), strict=True):
@@ -397,9 +397,9 @@ def _draw(part: Path, plan: _Plan, shots: list[_Shot], bar: tqdm[Any]) -> list[d
     return known
 
 
-def _image(picture: Tensor, domain: Domain) -> Image.Image:
-    # All bands but the visible one have one channel; so have their files.
-    if domain.spectrum == "VIS":
+def as_image(picture: Tensor, spectrum: str) -> Image.Image:
+    """Return one drawn picture ``[3 or 1, H, W]`` as it is saved: all bands but the visible one have one channel."""
+    if spectrum == "VIS":
         return Image.fromarray(picture.permute(1, 2, 0).numpy())
     grey = picture[0].numpy()
     return Image.fromarray(grey if picture.dtype == torch.uint8 else grey.astype("uint16"))
