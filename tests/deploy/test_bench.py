@@ -42,6 +42,9 @@ def test_every_mode_is_timed_and_compared():
     assert facts["latency_ms"] == min(row["latency_ms"] for row in facts["modes"])
     assert facts["best"]["faces_per_s"] == max(row["faces_per_s"] for row in facts["modes"])
     assert facts["speedup"] == pytest.approx(facts["best"]["faces_per_s"] / facts["modes"][0]["faces_per_s"], abs=0.01)
+    product, macs = facts["product"], facts["macs"]
+    assert product["faces_per_s"] == pytest.approx(1e9 * product["gmacs_per_s"] / macs, rel=0.05)
+    assert product["speedup"] == pytest.approx(product["faces_per_s"] / facts["modes"][0]["faces_per_s"], abs=0.01)
     assert (facts["parameters"], facts["activation_bytes"], facts["threads"]) == (205_344, 59_776, 1)
     assert facts["weights"] == "random" and facts["device"] and facts["torch"] == torch.__version__
 

@@ -84,7 +84,7 @@ def _text(facts: dict[str, Any]) -> str:
         note = "" if row["equal"] else "embeddings differ from eager's: not counted"
         cells = [f"{row['latency_ms']:.3f}", f"{row['faces_per_s']:,.0f}", str(row["batch"]), f"{row['cosine']:.5f}"]
         rows.append([row["mode"], *cells, note])
-    best = facts["best"]
+    best, product = facts["best"], facts["product"]
     return "\n".join(
         [
             f"{facts['name']} ({facts['weights']} weights), {'x'.join(map(str, facts['input']))}, "
@@ -95,5 +95,8 @@ def _text(facts: dict[str, Any]) -> str:
             "",
             f"best: {best['mode']}, {best['faces_per_s']:,.0f} faces/s at batch {best['batch']}, "
             f"{facts['speedup']:.1f} times eager; one image in {facts['latency_ms']:.3f} ms by {facts['latency_mode']}",
+            f"a float32 product of large matrices reaches {product['gmacs_per_s']:,.0f} GMAC/s here: "
+            f"{product['faces_per_s']:,.0f} faces/s of {facts['macs'] / 1e6:.1f} MMAC, "
+            f"{product['speedup']:.1f} times eager",
         ]
     )

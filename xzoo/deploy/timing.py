@@ -27,6 +27,9 @@ __all__ = ["BATCHES", "bench", "processor", "settle", "bench_images", "usable_th
 Key = TypeVar("Key", bound=Hashable)
 
 BATCHES = (1, 64, 256)
+PRODUCT = 1024
+"""Side of the matrices whose product shows what arithmetic the machine has."""
+
 CHECKED = 64
 """Images whose embeddings are compared with the eager ones."""
 
@@ -64,7 +67,10 @@ def bench(
     Returns:
         ``latency_ms`` (the least of the modes, one image) and ``latency_mode``; ``best`` (mode, batch and
         ``faces_per_s``); ``speedup`` of the best over eager at its best; ``modes``, a row each, with the
-        reason where one was skipped or its embeddings differ; and where it was measured.
+        reason where one was skipped or its embeddings differ; ``product``, what a float32 product of large
+        matrices reaches in the same turns (``gmacs_per_s``), how many faces a network would take that computes as
+        fast from its first to its last layer (``faces_per_s``), and how many times eager that is (``speedup``):
+        more than that is not to be had from float32 by products; and where it was measured.
 
     Raises:
         OptionError: An unknown mode or precision, or no batch.
@@ -78,8 +84,8 @@ def bench(
         model.eval()
         images = bench_images(max(CHECKED, *sizes), model.preprocess.size[1:], seed)
         job = Job(model, images, threads)
-        rows = _measure(chosen, job, sizes, seconds)
-    return _summary(model, rows, threads, seconds)
+        rows, product = _measure(chosen, job, sizes, seconds)
+    return _summary(model, rows, product, threads, seconds)
 
 
 def _chosen(modes: Sequence[str] | None, precision: str | None, device: str) -> list[str]:
@@ -95,9 +101,15 @@ def _chosen(modes: Sequence[str] | None, precision: str | None, device: str) -> 
     return ["eager", *(name for name in wanted if name != "eager" and device in MODES[name].devices)]
 
 
-def _measure(names: Sequence[str], job: Job, sizes: Sequence[int], seconds: float) -> list[dict[str, Any]]:
+def _measure(
+    names: Sequence[str], job: Job, sizes: Sequence[int], seconds: float
+) -> tuple[list[dict[str, Any]], float]:
+    """Return a row for each mode, and the seconds of a float32 product of matrices."""
     rows: list[dict[str, Any]] = []
     calls: dict[tuple[int, int], Call] = {}
+    matrix = torch.rand(PRODUCT, PRODUCT, device=job.device)
+    product: tuple[int, int] = (len(names), PRODUCT)
+    calls[product] = lambda: matrix @ matrix
     for place, name in enumerate(names):
         mode = MODES[name]
         row: dict[str, Any] = {"mode": name, "summary": mode.summary, "precision": mode.precision}
@@ -111,14 +123,16 @@ def _measure(names: Sequence[str], job: Job, sizes: Sequence[int], seconds: floa
         except Unavailable as reason:
             row["skipped"] = str(reason)
         rows.append(row)
-    for (place, size), took in _medians(calls, job.device, seconds).items():
+    medians = _medians(calls, job.device, seconds)
+    product_took = medians.pop(product)
+    for (place, size), took in medians.items():
         measured = {"batch": size, "ms": round(1e3 * took, 4), "faces_per_s": round(size / took, 1)}
         rows[place].setdefault("batches", []).append(measured)
     for row in rows:
         if "batches" in row:
             best = max(row["batches"], key=lambda each: float(each["faces_per_s"]))
             row.update(latency_ms=row["batches"][0]["ms"], batch=best["batch"], faces_per_s=best["faces_per_s"])
-    return rows
+    return rows, product_took
 
 
 def _kind(model: nn.Module) -> str:
@@ -157,12 +171,15 @@ def _medians(calls: Mapping[Key, Call], device: torch.device, seconds: float) ->
     return {key: statistics.median(values) for key, values in times.items()}
 
 
-def _summary(model: Embedder, rows: list[dict[str, Any]], threads: int, seconds: float) -> dict[str, Any]:
+def _summary(
+    model: Embedder, rows: list[dict[str, Any]], product: float, threads: int, seconds: float
+) -> dict[str, Any]:
     ran = [row for row in rows if row.get("equal")]
     quick = min(ran, key=lambda row: float(row["latency_ms"]))
     best = max(ran, key=lambda row: float(row["faces_per_s"]))
     size = model.preprocess.size
     counted = cost(model, (size[1], size[2]))
+    eager, arithmetic = rows[0]["faces_per_s"], PRODUCT**3 / product
     return {
         "name": model.card.name,
         "weights": "random" if model.weights is None else str(model.origin.pretrained),
@@ -178,7 +195,12 @@ def _summary(model: Embedder, rows: list[dict[str, Any]], threads: int, seconds:
         "latency_ms": quick["latency_ms"],
         "latency_mode": quick["mode"],
         "best": {key: best[key] for key in ("mode", "batch", "faces_per_s", "cosine")},
-        "speedup": round(best["faces_per_s"] / rows[0]["faces_per_s"], 2),
+        "speedup": round(best["faces_per_s"] / eager, 2),
+        "product": {
+            "gmacs_per_s": round(arithmetic / 1e9, 1),
+            "faces_per_s": round(arithmetic / counted.macs, 1),
+            "speedup": round(arithmetic / counted.macs / eager, 2),
+        },
         "modes": rows,
     }
 
