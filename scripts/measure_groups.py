@@ -4,7 +4,7 @@
 
 The groups are cuts of the generator's own numbers (``xzoo.data.people.face_labels``): nobody's age, sex or skin is
 guessed, and what is found holds for drawn faces alone. Recognition networks: non-match and match rates within each
-group at the threshold that lets through one in a hundred impostor pairs of everybody. Landmark network: errors.
+group at the threshold that lets through one in a hundred impostor pairs of everybody. Landmark networks: errors.
 Intervals are 95 %, by drawing the people of the probes again. Rows as the cards have them go to
 ``scripts/logs/groups.jsonl``.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from train_house import ROOT, TAG, WORLD, Log, _resize
-from train_landmarks import NAME as FINDER
+from train_landmarks import HOUSES as FINDERS
 
 import xzoo
 from xzoo.data.people import face_labels, faces
@@ -63,9 +63,10 @@ def main() -> None:
         probe, known = (model.embed(_resize(pictures(*which), side)).numpy() for which in ((band, 2), (enrolled, 1)))
         rows = list(recognised(probe, known, who, f"{band} probe to {enrolled} gallery"))
         log.write(event="groups", name=name, tag=TAG, rows=rows, seconds=round(time.process_time() - began))
-    finder: Any = xzoo.create(FINDER, pretrained=True)
-    rows = list(found(finder, pictures("LWIR", 2), who))
-    log.write(event="groups", name=FINDER, tag="synth_v1", rows=rows, seconds=round(time.process_time() - began))
+    for name, house in FINDERS.items():
+        finder: Any = xzoo.create(f"{name}.{house.tag}", pretrained=True)
+        rows = list(found(finder, pictures(house.spectrum, 2), who, house.spectrum))
+        log.write(event="groups", name=name, tag=house.tag, rows=rows, seconds=round(time.process_time() - began))
 
 
 def recognised(probe: Any, known: Any, who: Tensor, bands: str) -> Iterator[dict[str, Any]]:
@@ -103,14 +104,14 @@ def recognised(probe: Any, known: Any, who: Tensor, bands: str) -> Iterator[dict
             yield _row(protocol, "FNMR", said, wrong.mean(), ends, errors)
 
 
-def found(model: Any, pictures: Tensor, who: Tensor) -> Iterator[dict[str, Any]]:
+def found(model: Any, pictures: Tensor, who: Tensor, band: str) -> Iterator[dict[str, Any]]:
     """Give errors of 68 points of each group, as rows of a card."""
     numbers = _numbers(who, 2)
-    known = face_labels(*numbers, spectrum="LWIR", seed=WORLD)
+    known = face_labels(*numbers, spectrum=band, seed=WORLD)
     told = model.landmarks(list(pictures))
     each = numbers[0].numpy()
     protocol = (
-        f"{len(who)} other generated strangers, LWIR, pictures at the template, 68 points over the outer eye corners"
+        f"{len(who)} other generated strangers, {band}, pictures at the template, 68 points over the outer eye corners"
     )
     turned = known.pose[:, 0].abs().numpy()
     yaw = np.select([turned < 10, turned < 20], ["below 10 degrees", "10 to 20 degrees"], "20 degrees and more")

@@ -1,19 +1,20 @@
-"""Train the house landmark network on generated thermal faces alone.
+"""Train the house landmark networks on generated people alone: one of colour pictures, and a thermal one taught by it.
 
-    OMP_NUM_THREADS=1 python scripts/train_landmarks.py
+    OMP_NUM_THREADS=1 python scripts/train_landmarks.py rgb_fld_lite        # the teacher, from labels
+    OMP_NUM_THREADS=1 python scripts/train_landmarks.py thermal_fld_lite    # begins as the teacher is
 
-``thermal_fld_lite`` learns the 68 points that the generator knows of its own LWIR faces, by wing loss in pixels and the
-likelihood of a Gaussian; the network, its losses' weights and every number here were chosen by this project, and no
-teacher takes part. Other people's thermal crops look like the generator's in little but where things are: faces are
-wider or longer, features warmer or colder than their surroundings, cameras and crops other. So every picture that is
-learnt from has its features painted over, is turned, stretched row by row, bent, cut to any framing, and seen by
-another gain control. Weights go to ``xzoo/weights``, a log to ``scripts/logs``; its last line holds figures of the file
-that was written, on people kept out of training.
+Both learn the 68 points that the generator knows of its own faces, by wing loss in pixels and the likelihood of a
+Gaussian. The thermal network sees the same moments as its frozen teacher sees in colour, pixel on pixel, and besides
+learns by the loss ``dikd`` of the recipe ``mlcm_kd``: the teacher's features through its own head, its own features
+through the teacher's, fading by a cosine to nothing at the last step. The network, the losses' weights and every number
+here were chosen by this project.
 
-The weights given out are those of three runs, one after the other in the log, each cut off before its schedule ended:
-2,000 steps of a schedule for 9,000; from there 2,000 of ``--steps 4000 --rate 2.5e-3 --seed 1``; from there 1,200 of
-``--steps 1600 --rate 1.3e-3 --seed 2``. A single run of 5,000 steps has not been tried. ``--steps 0 --start FILE``
-measures a file without training.
+Other people's crops look like the generator's in little but where things are: faces are wider or longer, features
+warmer or colder than their surroundings, cameras and crops other. So every picture that is learnt from is turned,
+stretched row by row, bent and cut to any framing, both bands alike; and each band has its own light: features of
+thermal faces are painted over and seen by another gain control, colours shift and fade. Weights go to
+``xzoo/weights``, a log to ``scripts/logs``; its last line holds figures of the file that was written, on people kept
+out of training. ``--steps 0 --start FILE`` measures a file without training.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ import json
 import math
 import platform
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import timm
@@ -43,120 +43,209 @@ from xzoo.evaluation.landmarks import landmark_errors
 from xzoo.families.landmark.model import LandmarkNet, build
 from xzoo.families.landmark.options import Options
 from xzoo.families.landmark.points import FLIPS, convert
+from xzoo.hub import sha256_of
+from xzoo.losses.dikd import Dikd, still_statistics
 
-NAME, TAG, SIDE = "thermal_fld_lite", "synth_v1", 112
+
+class House(NamedTuple):
+    """What makes one of the two networks."""
+
+    tag: str
+    spectrum: str
+    steps: int
+    teacher: str | None = None
+
+
+HOUSES = {
+    "rgb_fld_lite": House("synth_v1", "VIS", 2_400),
+    "thermal_fld_lite": House("synth_v2", "LWIR", 4_500, teacher="rgb_fld_lite"),
+}
+SIDE = 112
 NETWORK = Options(backbone="mobilenetv3_small_050", head="heatmap", points=68, input_size=SIDE, stride=16)
 FIRST = 3_000_000
 """Subjects from here on: apart from those of other house weights, and from the strangers who are measured."""
 DRAWN, TURN = 144, 1.7
 """Side of the pictures that are learnt from, and how much further their heads turn than by default."""
 BATCH, WARM, RATE, DECAY, EMA = 64, 100, 3e-3, 1e-3, 0.998
+LAMBDA = 1.0
+"""Weight of ``dikd`` at the first step."""
 
 
 def main() -> None:
     options = _options()
-    log = Log(options.logs / f"{NAME}.{TAG}.jsonl")
+    name, house = options.name, HOUSES[options.name]
+    steps = house.steps if options.steps is None else options.steps
+    log = Log(options.logs / f"{name}.{house.tag}.jsonl")
     versions = {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
-    how = {"seed": options.seed, "steps": options.steps, "batch": BATCH, "rate": options.rate}
+    how = {"seed": options.seed, "steps": steps, "batch": BATCH, "rate": options.rate}
     start = options.start.name if options.start else None
-    log.write(event="start", name=NAME, **how, start=start, world=WORLD, **versions)
+    log.write(event="start", name=name, tag=house.tag, **how, start=start, world=WORLD, **versions)
     began = time.process_time()
-    pictures, truth = drawn(options.subjects, options.work)
-    log.write(event="drawn", subjects=options.subjects, pictures=len(pictures), first=FIRST, seconds=_since(began))
+    bands = ("VIS",) if house.teacher is None else ("VIS", "LWIR")
+    pictures, truth = zip(*(drawn(options.subjects, band, options.work) for band in bands), strict=True)
+    assert all(points.equal(truth[0]) for points in truth), "both cameras see a face in the same place"
+    log.write(event="drawn", subjects=options.subjects, pictures=len(truth[0]), first=FIRST, seconds=_since(began))
     torch.manual_seed(options.seed)
     model = build(NETWORK).train()
+    teacher = None
+    if house.teacher is not None:
+        file = options.weights / f"{house.teacher}.{HOUSES[house.teacher].tag}.safetensors"
+        teacher = _read(file)
+        model.load_state_dict(teacher.state_dict())
+        log.write(event="taught", teacher=file.stem, sha256=sha256_of(file), weight=LAMBDA, decay="cosine")
     if options.start is not None:
         model.load_state_dict(safetensors.torch.load_file(options.start))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.preprocess = Preprocess(size=(3, SIDE, SIDE), interpolation="bilinear")
-    wing, gnll = losses.create("wing", side=SIDE), losses.create("gnll")
     steady = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA), use_buffers=True)
-    optimiser = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY, fused=True)
+    lesson = Lesson(model, teacher)
     order: list[Tensor] = []
-    recent = torch.zeros(2)
-    for step in range(options.steps):
+    recent: dict[str, float] = {}
+    for step in range(steps):
+        left = 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimiser.param_groups:
-            turn = 0.5 * (1 + math.cos(math.pi * step / options.steps))
-            group["lr"] = options.rate * min(1.0, (step + 1) / WARM) * turn
+            group["lr"] = options.rate * min(1.0, (step + 1) / WARM) * left
         if not order:
-            order = list(torch.randperm(len(pictures)).split(BATCH))
+            order = list(torch.randperm(len(truth[0])).split(BATCH))
         rows = order.pop()
-        images, points = varied(pictures[rows], truth[rows])
-        out = model(model.preprocess.normalise(images).contiguous(memory_format=torch.channels_last))
-        # The outline is seldom whole in a crop: the other points count twice.
-        terms = torch.stack([wing(out, points) + wing(out[:, 17:], points[:, 17:]), gnll(out, points)])
+        views, points = varied([band[rows] for band in pictures], truth[0][rows])
+        terms = lesson(views, points, LAMBDA * left)
         optimiser.zero_grad(set_to_none=True)
-        terms.sum().backward()
+        torch.stack(list(terms.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 20.0)
         optimiser.step()
         steady.update_parameters(model)
-        recent += terms.detach()
+        for term, value in (terms | lesson.parts).items():
+            recent[term] = recent.get(term, 0.0) + float(value.detach()) / 50
         if (step + 1) % 50 == 0:
-            shown = {name: round(float(value) / 50, 4) for name, value in zip(("wing", "gnll"), recent, strict=True)}
+            shown = {term: round(value, 4) for term, value in recent.items()}
             log.write(event="step", step=step + 1, **shown, seconds=_since(began))
-            recent.zero_()
+            recent = {}
         if (step + 1) % 400 == 0:
-            _save(steady.module, options.work / f"{NAME}.{step + 1}.safetensors")
-    out_file = options.weights / f"{NAME}.{TAG}.safetensors"
-    _save(steady.module, out_file)
+            _save(steady.module, options.work / f"{name}.{step + 1}.safetensors", name)
+    out_file = options.weights / f"{name}.{house.tag}.safetensors"
+    _save(steady.module, out_file, name)
     # The figures belong to the file: half precision, read back.
-    final = build(NETWORK).eval()
-    final.load_state_dict(safetensors.torch.load_file(out_file))
-    final.preprocess = replace(model.preprocess)
-    mean, framed = truth.mean(0), _framed()
+    final = _read(out_file)
+    mean, framed = truth[0].mean(0), _framed(house.spectrum)
     found = {
-        **{camera: figures(final, mean, *_strangers(camera)) for camera in ("house", "blackhot_lowres")},
+        **{
+            camera: figures(final, mean, *_strangers(camera, house.spectrum)) for camera in ("house", "blackhot_lowres")
+        },
         **{f"framed_{looks}": figures(final, mean, *framed, **looked) for looks, looked in LOOKS.items()},
     }
-    log.write(event="figures", subjects=len(HELD_OUT), seconds=_since(began), **found)
+    log.write(event="figures", subjects=len(HELD_OUT), sha256=sha256_of(out_file), seconds=_since(began), **found)
     print(json.dumps(found, indent=2))
 
 
-def drawn(subjects: int, work: Path) -> tuple[Tensor, Tensor]:
-    """Return two LWIR faces of each subject, uint8 ``[N, 1, DRAWN, DRAWN]``, and their points in shares of the side.
+class Lesson:
+    """What a network is to answer to a batch, and what it is to have in common with its teacher.
 
-    They turn their heads much further than the pictures that recognition learns from.
+    Args:
+        model: Who learns, from the last of the views.
+        teacher: Frozen, looks at the first; None where labels alone teach.
     """
-    file = work / f"landmarks_{subjects}_{DRAWN}.safetensors"
+
+    def __init__(self, model: LandmarkNet, teacher: LandmarkNet | None) -> None:
+        self.model, self.teacher = model, teacher
+        self.wing, self.gnll = losses.create("wing", side=SIDE), losses.create("gnll")
+        self.dikd = Dikd(side=SIDE)
+        self.head = still_statistics(model)
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """Terms of ``dikd`` in the last batch, before they are weighted."""
+        return self.dikd.parts
+
+    def __call__(self, views: list[Tensor], points: Tensor, weight: float) -> dict[str, Tensor]:
+        """Return the terms of the loss, weighted.
+
+        Args:
+            views: Normalised pictures ``[N, 3, SIDE, SIDE]`` of each band.
+            points: Float ``[N, 68, 2]`` in shares of the side.
+            weight: Of ``dikd``.
+        """
+        ours = self.model.trunk(views[-1])
+        out = self.model.project(ours)
+        # The outline is seldom whole in a crop: the other points count twice.
+        terms = {
+            "wing": self.wing(out, points) + self.wing(out[:, 17:], points[:, 17:]),
+            "gnll": self.gnll(out, points),
+        }
+        if self.teacher is None:
+            return terms
+        with torch.no_grad():
+            theirs = self.teacher.trunk(views[0])
+
+        def head(features: Tensor) -> Tensor:
+            return out if features is ours else self.head(features)  # what was said of its own map is known
+
+        taught = self.dikd(ours, theirs, student_head=head, teacher_head=self.teacher.project, truth=points)
+        return terms | {"dikd": weight * taught}
+
+
+def drawn(subjects: int, spectrum: str, work: Path) -> tuple[Tensor, Tensor]:
+    """Return two faces of each subject, and their points in shares of the side.
+
+    They turn their heads much further than the pictures that recognition learns from. Another band shows the same
+    moments in the same places.
+
+    Returns:
+        uint8 ``[N, C, DRAWN, DRAWN]``, of three channels in VIS and one in any other band, and float ``[N, 68, 2]``.
+    """
+    file = work / f"landmarks_{spectrum}_{subjects}_{DRAWN}.safetensors"
     if not file.is_file():
         work.mkdir(parents=True, exist_ok=True)
         who = torch.arange(FIRST, FIRST + subjects).repeat_interleave(2)
         when = torch.tensor([0, SESSION]).repeat(subjects)
-        parts = [
-            _draw(some, which, "house", DRAWN, TURN)
-            for some, which in zip(who.split(512), when.split(512), strict=True)
-        ]
+        channels = 3 if spectrum == "VIS" else 1
+        parts = []
+        for some, which in zip(who.split(512), when.split(512), strict=True):
+            pictures, points = _draw(some, which, spectrum, "house", DRAWN, TURN)
+            parts.append((pictures[:, :channels].contiguous(), points))
         pictures, points = (torch.cat(column) for column in zip(*parts, strict=True))
-        safetensors.torch.save_file({"pictures": pictures[:, :1].contiguous(), "points": points}, file)
+        safetensors.torch.save_file({"pictures": pictures, "points": points}, file)
     kept = safetensors.torch.load_file(file)
     return kept["pictures"], kept["points"]
 
 
-def _draw(who: Tensor, when: Tensor, camera: str, size: int = SIDE, turn: float = 1.0) -> tuple[Tensor, Tensor]:
-    pictures = faces(who, when, "LWIR", size=size, seed=WORLD, camera=camera, pose=turn)
-    known = face_labels(who, when, spectrum="LWIR", size=size, seed=WORLD, pose=turn)
+def _draw(
+    who: Tensor, when: Tensor, spectrum: str, camera: str, size: int = SIDE, turn: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    pictures = faces(who, when, spectrum, size=size, seed=WORLD, camera=camera, pose=turn)
+    known = face_labels(who, when, spectrum=spectrum, size=size, seed=WORLD, pose=turn)
     return pictures, (known.points68 + 0.5) / size
 
 
-def varied(pictures: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+def varied(bands: list[Tensor], points: Tensor) -> tuple[list[Tensor], Tensor]:
     """Return pictures as other cameras, other crops and other faces would show them, and where their points went.
 
+    All bands are turned, bent, cut, mirrored and covered alike; the light of each is its own.
+
     Args:
-        pictures: uint8 ``[N, 1, DRAWN, DRAWN]``.
+        bands: Of each band uint8 ``[N, C, DRAWN, DRAWN]``: three channels are colour, one is thermal.
         points: Float ``[N, 68, 2]`` in shares of the side.
 
     Returns:
-        uint8 ``[N, 3, SIDE, SIDE]`` and float ``[N, 68, 2]``.
+        Of each band normalised float ``[N, 3, SIDE, SIDE]``, channels last in memory; and float ``[N, 68, 2]``.
     """
-    grey = pictures.float() / 255
-    made_up = torch.rand(len(grey)) < 0.5
-    grey[made_up] = painted(grey[made_up], points[made_up])
-    grey, points = moved(grey, points)
-    mirrored = torch.rand(len(grey)) < 0.5
-    grey = torch.where(mirrored[:, None, None, None], grey.flip(3), grey)
+    channels = [band.shape[1] for band in bands]
+    light = [band.float() / 255 for band in bands]
+    for band in light:
+        if band.shape[1] == 1:
+            made_up = torch.rand(len(band)) < 0.5
+            band[made_up] = painted(band[made_up], points[made_up])
+    pictures, points = moved(torch.cat(light, 1), points)
+    mirrored = torch.rand(len(pictures)) < 0.5
+    pictures[mirrored] = pictures[mirrored].flip(3)
     turned = points[:, list(FLIPS[68])] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
     points = torch.where(mirrored[:, None, None], turned, points)
-    return (seen(grey, points) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1), points
+    taken = [seen(part, points) if part.shape[1] == 1 else lit(part) for part in pictures.split(channels, 1)]
+    whole = covered(torch.cat(taken, 1)) * 2 - 1
+    views = [
+        part.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last) for part in whole.split(channels, 1)
+    ]
+    return views, points
 
 
 STROKES = (
@@ -183,7 +272,6 @@ def painted(grey: Tensor, points: Tensor) -> Tensor:
     """Return faces whose brows, lids, nostrils and lips are warmer, colder, broader or finer than they were drawn."""
     count, cells = len(grey), DRAWN // 3
     places = (torch.arange(cells) + 0.5) / cells
-    where = torch.stack(torch.meshgrid(places, places, indexing="xy"), 2).view(1, -1, 2)
     between = (points[:, 36:42].mean(1) - points[:, 42:48].mean(1)).norm(dim=1, keepdim=True).clamp(min=0.15)
     low, high = (torch.tensor([stroke[1][end] for stroke in STROKES]) for end in (0, 1))
     fine, broad = (torch.tensor([stroke[2][end] for stroke in STROKES]) for end in (0, 1))
@@ -192,27 +280,31 @@ def painted(grey: Tensor, points: Tensor) -> Tensor:
     width = (fine + (broad - fine) * torch.rand(light.shape)) * between
     for left, right in PAIRS:
         light[:, right], width[:, right] = light[:, left], width[:, left]
-    paint = torch.zeros(count, cells * cells)
+    paint = torch.zeros(count, cells, cells)
     for index, (line, _, _) in enumerate(STROKES):
         start, step = points[:, line[:-1]], points[:, line[1:]] - points[:, line[:-1]]
-        far = torch.full((count, cells * cells), torch.inf)
+        far = torch.full((count, cells, cells), torch.inf)
         for part in range(len(line) - 1):
-            away = where - start[:, part, None]
-            along = (away @ step[:, part, :, None])[..., 0] / step[:, part].square().sum(1, keepdim=True).clamp(
-                min=1e-6
-            )
-            far = torch.minimum(far, (away - along.clamp(0, 1)[..., None] * step[:, part, None]).square().sum(2))
-        paint += light[:, index, None] * (far / (-2 * width[:, index, None].square())).exp()
-    full = F.interpolate(paint.view(count, 1, cells, cells), size=DRAWN, mode="bilinear")
-    return grey + full
+            # Squared distance from a stretch: columns and rows apart, less what lies along it.
+            x, y = (places - start[:, part, axis, None] for axis in (0, 1))
+            dx, dy = step[:, part, :, None].unbind(1)
+            length = (dx.square() + dy.square()).clamp(min=1e-6)
+            along = (y * dy / length)[:, :, None] + (x * dx / length)[:, None]
+            inner = along.clamp(0, 1)
+            off = (inner - 2 * along).mul_(inner).mul_(length[:, :, None])
+            off += y.square()[:, :, None]
+            off += x.square()[:, None]
+            far = torch.minimum(far, off)
+        paint += light[:, index, None, None] * far.div_(-2 * width[:, index, None, None].square()).exp_()
+    return grey + F.interpolate(paint[:, None], size=DRAWN, mode="bilinear")
 
 
 def moved(grey: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return crops of any framing ``[N, 1, SIDE, SIDE]``, the faces turned, stretched and bent, and their points.
+    """Return crops of any framing ``[N, C, SIDE, SIDE]``, the faces turned, stretched and bent, and their points.
 
     The points' extent fills three fifths of the crop to a little more than all of it, in other proportions than drawn.
     """
-    count = len(grey)
+    count, channels = grey.shape[:2]
     angle, aspect = _uniform(count, -0.4, 0.4), _uniform(count, -0.2, 0.2).exp()
     cosine, sine = angle.cos(), angle.sin()
     turn = torch.stack([cosine * aspect, -sine * aspect, sine / aspect, cosine / aspect], 1).view(-1, 2, 2)
@@ -230,7 +322,7 @@ def moved(grey: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     bend = F.interpolate(
         rows + 0.04 * torch.randn(count, 2, 4, 4), size=(SIDE, SIDE), mode="bicubic", align_corners=True
     )
-    size = [count, 1, SIDE, SIDE]
+    size = [count, channels, SIDE, SIDE]
     grid = F.affine_grid(torch.cat([back, -back @ shift[:, :, None]], 2), size, align_corners=False)
     grid = grid + bend.permute(0, 2, 3, 1)
     padding = "zeros" if torch.rand(()) < 0.5 else "border"
@@ -274,24 +366,60 @@ def seen(grey: Tensor, points: Tensor) -> Tensor:
     grey = (grey - mean) / spread * contrast + level(0.3, 0.85)
     grey = grey.clamp(0.0, 1.0) ** level(-0.5, 0.5).exp()
     grey = torch.where(some(0.15), 1 - grey, grey)
-    if torch.rand(()) < 0.3:
-        small = int(torch.randint(36, SIDE, ()))
-        grey = F.interpolate(grey, size=(small, small), mode="bilinear", antialias=True)
-        grey = F.interpolate(grey, size=(SIDE, SIDE), mode="bilinear")
+    grey = _coarser(grey)
     grain = torch.randn(grey.shape)
     grain = torch.where(some(0.3), 2 * F.avg_pool2d(grain, 3, 1, 1), grain)
     grey = grey + contrast * level(-0.2, 0.4).clamp(min=0) * grain
-    # Something in front, and the black bars of crops that are not square.
+    return grey.clamp(0.0, 1.0)
+
+
+def lit(colour: Tensor) -> Tensor:
+    """Return ``[N, 3, SIDE, SIDE]`` in other light and by other cameras, in 0..1."""
+    count = len(colour)
+
+    def level(low: float, high: float, channels: int = 1) -> Tensor:
+        return _uniform(count * channels, low, high).view(count, channels, 1, 1)
+
+    # Light from elsewhere, of another colour.
+    cells = int(torch.randint(2, 6, ()))
+    cloud = F.interpolate(torch.randn(count, 1, cells, cells), size=(SIDE, SIDE), mode="bicubic", align_corners=False)
+    gain = (level(-0.4, 0.3) + level(-0.15, 0.15, 3)).exp()
+    colour = colour * (cloud * level(-0.2, 0.3).clamp(min=0)).exp() * gain
+    grey = colour.mean(1, keepdim=True)
+    faded = torch.where(level(0, 1) < 0.15, 0.0, level(0.4, 1.4))
+    colour = grey + (colour - grey) * faded
+    middle = colour.mean((1, 2, 3), keepdim=True)
+    colour = (colour - middle) * level(0.6, 1.4) + middle + level(-0.12, 0.12)
+    colour = colour.clamp(0.0, 1.0) ** level(-0.5, 0.5).exp()
+    colour = _coarser(colour)
+    return (colour + level(-0.04, 0.08).clamp(min=0) * torch.randn(colour.shape)).clamp(0.0, 1.0)
+
+
+def _coarser(pictures: Tensor) -> Tensor:
+    """Return a batch as a camera of fewer pixels would show it, three times in ten."""
+    if torch.rand(()) >= 0.3:
+        return pictures
+    small = int(torch.randint(36, SIDE, ()))
+    pictures = F.interpolate(pictures, size=(small, small), mode="bilinear", antialias=True)
+    return F.interpolate(pictures, size=(SIDE, SIDE), mode="bilinear")
+
+
+def covered(pictures: Tensor) -> Tensor:
+    """Return pictures ``[N, C, SIDE, SIDE]`` with something in front, and the black bars of crops that are not square.
+
+    Both are where they are in all channels.
+    """
+    count = len(pictures)
     ends = torch.rand(count, 2, 2).sort(2).values
     rows = torch.arange(SIDE) / SIDE
     covers = (rows > ends[:, :, :1]) & (rows < ends[:, :, :1] + 0.4 * (ends[:, :, 1:] - ends[:, :, :1]))
-    cover = covers[:, 0, :, None] & covers[:, 1, None, :]
-    grey = torch.where(cover[:, None] & some(0.15), level(0.0, 1.0), grey)
+    cover = covers[:, 0, :, None] & covers[:, 1, None, :] & (torch.rand(count) < 0.15)[:, None, None]
+    pictures = torch.where(cover[:, None], torch.rand(count, pictures.shape[1], 1, 1), pictures)
     bar = _uniform(count, -0.15, 0.2).clamp(min=0)[:, None]
     bars = (rows < bar) | (rows >= 1 - bar)
     sides = torch.rand(count)[:, None, None] < 0.8
     bars = torch.where(sides, bars[:, None, :], bars[:, :, None] & (bar[:, None] < 0.1))
-    return grey.masked_fill(bars[:, None], 0.0).clamp(0.0, 1.0)
+    return pictures.masked_fill(bars[:, None], 0.0)
 
 
 def _uniform(count: int, low: float, high: float) -> Tensor:
@@ -326,30 +454,38 @@ LOOKS: dict[str, dict[str, Any]] = {
 """Ways to look at crops of any framing."""
 
 
-def _strangers(camera: str) -> tuple[Tensor, Tensor]:
+def _strangers(camera: str, spectrum: str) -> tuple[Tensor, Tensor]:
     """Return two untouched faces of each stranger, ``[N, 3, SIDE, SIDE]``, and their points."""
     who = torch.tensor(HELD_OUT).repeat_interleave(2)
-    return _draw(who, torch.tensor([0, SESSION]).repeat(len(HELD_OUT)), camera)
+    return _draw(who, torch.tensor([0, SESSION]).repeat(len(HELD_OUT)), spectrum, camera)
 
 
-def _framed() -> tuple[Tensor, Tensor]:
+def _framed(spectrum: str) -> tuple[Tensor, Tensor]:
     """Return two faces of each stranger in crops of any framing, turned and bent, but of untouched light."""
     who = torch.tensor(HELD_OUT).repeat_interleave(2)
-    pictures, points = _draw(who, torch.tensor([0, SESSION]).repeat(len(HELD_OUT)), "house", DRAWN)
+    pictures, points = _draw(who, torch.tensor([0, SESSION]).repeat(len(HELD_OUT)), spectrum, "house", DRAWN)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        crops, points = moved(pictures[:, :1].float() / 255, points)
-    return (crops.clamp(0, 1) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1), points
+        crops, points = moved(pictures.float() / 255, points)
+    return (crops.clamp(0, 1) * 255).round().to(torch.uint8), points
 
 
-def _save(model: torch.nn.Module, file: Path) -> None:
+def _read(file: Path) -> LandmarkNet:
+    """Return the frozen network of a file."""
+    model = build(NETWORK).eval().requires_grad_(False)
+    model.load_state_dict(safetensors.torch.load_file(file))
+    model.preprocess = Preprocess(size=(3, SIDE, SIDE), interpolation="bilinear")
+    return model
+
+
+def _save(model: torch.nn.Module, file: Path, name: str) -> None:
     """Write the weights in half precision."""
     file.parent.mkdir(parents=True, exist_ok=True)
     state = {
-        name: (value.half() if value.is_floating_point() else value).detach().contiguous()
-        for name, value in model.state_dict().items()
+        key: (value.half() if value.is_floating_point() else value).detach().contiguous()
+        for key, value in model.state_dict().items()
     }
-    metadata = {"format": "pt", "licence": "Apache-2.0", "tag": f"{NAME}.{TAG}"}
+    metadata = {"format": "pt", "licence": "Apache-2.0", "tag": f"{name}.{HOUSES[name].tag}"}
     safetensors.torch.save_file(state, file, metadata=metadata)
 
 
@@ -359,9 +495,10 @@ def _since(began: float) -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=HOUSES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--subjects", type=int, default=8_000, help="people who are learnt from, two faces of each")
-    parser.add_argument("--steps", type=int, default=9_000)
+    parser.add_argument("--steps", type=int, help="in place of those of the network that is given out")
     parser.add_argument("--rate", type=float, default=RATE, help="learning rate after the first steps")
     parser.add_argument("--start", type=Path, help="weights of an earlier run to begin from")
     parser.add_argument("--weights", type=Path, default=ROOT / "xzoo" / "weights")
