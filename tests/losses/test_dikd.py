@@ -182,6 +182,18 @@ def test_pairs_without_truth_still_teach_by_what_asks_for_none(scene: Scene) -> 
     assert learns(scene.thermal.encoder)
 
 
+@pytest.mark.parametrize("kind", ["wing", "gnll"])
+def test_the_teachers_response_stands_for_unknown_points_of_forward_injection(scene: Scene, kind: Any) -> None:
+    whole = scene.truth.clone()
+    whole[1:] = scene.rgb.project(scene.rgb.encoder(scene.x_r))[1:, :, :2]
+    scene.truth[1:] = float("nan")
+    filled = run(scene, task=kind, unknown="response")[1].parts
+    torch.testing.assert_close(filled["fi_gt"], run(scene._replace(truth=whole), task=kind)[1].parts["fi_gt"])
+    skipped = run(scene, task=kind)[1].parts
+    assert filled["fi_gt"] != skipped["fi_gt"]
+    assert all(torch.equal(filled[name], skipped[name]) for name in ("fi_con", "ri_con"))
+
+
 def test_channel_statistics_of_the_injected_map_are_the_teachers(scene: Scene) -> None:
     seen: list[Tensor] = []
     loss = Dikd(alpha=0, align="channel_stats")

@@ -82,6 +82,8 @@ class Dikd(Learned):
         a_con: Share of consistency in forward injection: it teaches the student's encoder, and its head through P_t.
         b_con: Share of the teacher's response in reverse injection.
         b_gt: Share of the truth in reverse injection.
+        unknown: What stands for ``y`` in forward injection where it is unknown: ``skip``, nothing; ``response``,
+            ``P_r``, so that pairs without landmarks teach the student's head, too.
         task: The task loss.
         distance: ``task``: of the family of the task loss (``gaussian`` for ``gnll``); or a loss by name.
         units: Of ``wing`` and ``smooth_l1``: ``px`` multiplies shares by ``side``.
@@ -107,6 +109,7 @@ class Dikd(Learned):
         a_con: float = 1.0,
         b_con: float = 1.0,
         b_gt: float = 0.0,
+        unknown: Literal["skip", "response"] = "skip",
         task: Literal["wing", "smooth_l1", "gnll", "anisotropic"] = "wing",
         distance: Literal["task", "wing", "smooth_l1", "gaussian", "anisotropic"] = "task",
         units: Literal["px", "unit"] = "px",
@@ -117,7 +120,7 @@ class Dikd(Learned):
         super().__init__(seed=seed)
         self.alpha, self.beta, self.gamma, self.delta = alpha, beta, gamma, delta
         self.a_gt, self.a_con, self.b_con, self.b_gt = a_gt, a_con, b_con, b_gt
-        self.align = align
+        self.align, self.unknown = align, unknown
         known = _losses(units, side)
         self.task = known[task]
         self.distance = known[{"gnll": "gaussian"}.get(task, task) if distance == "task" else distance]
@@ -166,8 +169,9 @@ class Dikd(Learned):
             own = student_head(student) if self.delta or (self.alpha and self.a_con) else answer
             if self.alpha and (self.a_gt or self.a_con):
                 there = student_head(self.back(theirs))
-                if self.a_gt and truth is not None:
-                    add("fi_gt", self.alpha * self.a_gt, self.task(there, truth))
+                goal = self._goal(truth, answer)
+                if self.a_gt and goal is not None:
+                    add("fi_gt", self.alpha * self.a_gt, self.task(there, goal))
                 if self.a_con:
                     add("fi_con", self.alpha * self.a_con, self.distance(own, there.detach()))
             if self.beta and (self.b_con or self.b_gt):
@@ -180,6 +184,13 @@ class Dikd(Learned):
                 add("ld", self.delta, self.distance(own, answer))
         self.parts = parts
         return total if parts else student.flatten()[:0].sum()  # 0, and part of the graph
+
+    def _goal(self, truth: Tensor | None, answer: Tensor) -> Tensor | None:
+        """Return what forward injection is to find."""
+        if self.unknown == "skip":
+            return truth
+        points = answer[..., :2]
+        return points if truth is None else torch.where(truth.isnan(), points.to(truth.dtype), truth)
 
     def _aligned(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the student's map as the teacher's head is to read it."""
