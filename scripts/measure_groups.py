@@ -1,17 +1,18 @@
 """Measure the house weights by groups of generated strangers, each at the one threshold of everybody.
 
-    OMP_NUM_THREADS=1 python scripts/measure_groups.py
+    OMP_NUM_THREADS=1 python scripts/measure_groups.py [NAME ...]
 
 The groups are cuts of the generator's own numbers (``xzoo.data.people.face_labels``): nobody's age, sex or skin is
 guessed, and what is found holds for drawn faces alone. Recognition networks: non-match and match rates within each
 group at the threshold that lets through one in a hundred impostor pairs of everybody. Landmark networks: errors.
 Intervals are 95 %, by drawing the people of the probes again. Rows as the cards have them go to
-``scripts/logs/groups.jsonl``.
+``scripts/logs/groups.jsonl``; with NAMEs, only those are measured anew and the others keep their lines.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -45,7 +46,10 @@ LASTING = ("presentation", "age", "skin", "beard")
 
 def main() -> None:
     options = _options()
-    log = Log(options.logs / "groups.jsonl")
+    file = options.logs / "groups.jsonl"
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+    before = {line["name"]: line for line in lines if line["event"] == "groups"}
+    log = Log(file)
     log.write(event="start", first=FIRST, subjects=options.subjects, world=WORLD, torch=torch.__version__)
     began = time.process_time()
     who = torch.arange(FIRST, FIRST + options.subjects)
@@ -57,16 +61,24 @@ def main() -> None:
             kept[band, days] = faces(*_numbers(who, days), band, seed=WORLD)
         return kept[band, days]
 
-    for name, (band, enrolled) in NETWORKS.items():
+    def of_recogniser(name: str) -> tuple[str, Iterator[dict[str, Any]]]:
+        band, enrolled = NETWORKS[name]
         model: Any = xzoo.create(name, pretrained=True)
         side = model.preprocess.size[1]
         probe, known = (model.embed(_resize(pictures(*which), side)).numpy() for which in ((band, 2), (enrolled, 1)))
-        rows = list(recognised(probe, known, who, f"{band} probe to {enrolled} gallery"))
-        log.write(event="groups", name=name, tag=TAG, rows=rows, seconds=round(time.process_time() - began))
-    for name, house in FINDERS.items():
-        finder: Any = xzoo.create(f"{name}.{house.tag}", pretrained=True)
-        rows = list(found(finder, pictures(house.spectrum, 2), who, house.spectrum))
-        log.write(event="groups", name=name, tag=house.tag, rows=rows, seconds=round(time.process_time() - began))
+        return TAG, recognised(probe, known, who, f"{band} probe to {enrolled} gallery")
+
+    def of_finder(name: str) -> tuple[str, Iterator[dict[str, Any]]]:
+        house = FINDERS[name]
+        model = xzoo.create(f"{name}.{house.tag}", pretrained=True)
+        return house.tag, found(model, pictures(house.spectrum, 2), who, house.spectrum)
+
+    for name in (*NETWORKS, *FINDERS):
+        if options.names and name not in options.names and name in before:
+            log.write(**before[name])
+            continue
+        tag, rows = of_recogniser(name) if name in NETWORKS else of_finder(name)
+        log.write(event="groups", name=name, tag=tag, rows=list(rows), seconds=round(time.process_time() - began))
 
 
 def recognised(probe: Any, known: Any, who: Tensor, bands: str) -> Iterator[dict[str, Any]]:
@@ -149,9 +161,14 @@ def _numbers(who: Tensor, days: int) -> tuple[Tensor, Tensor]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*NETWORKS, *FINDERS)))
     parser.add_argument("--subjects", type=int, default=500)
     parser.add_argument("--logs", type=type(ROOT), default=ROOT / "scripts" / "logs")
-    return parser.parse_args()
+    options = parser.parse_args()
+    unknown = set(options.names) - {*NETWORKS, *FINDERS}
+    if unknown:
+        parser.error(f"no house network {', '.join(sorted(unknown))}")
+    return options
 
 
 if __name__ == "__main__":
