@@ -330,7 +330,8 @@ def test_the_ablation_measures_each_network_on_the_same_pictures(swept: tuple[la
     assert first.text == "fi_ri over none, thermal network, no fading"
     assert first.gain == pytest.approx((worse.per_image - better.per_image).mean())
     assert first.interval[0] <= first.gain <= first.interval[1]
-    assert (folder / "ced.svg").read_text().startswith("<svg")
+    drawn = (folder / "ced.svg").read_text()
+    assert drawn.startswith("<svg") and "fi_ri, no fading: two levels" in drawn and "none: one level" in drawn
     assert (folder / "fi_ri-const-one_level-0" / "student.safetensors").is_file()
 
 
@@ -340,6 +341,28 @@ def test_the_teacher_of_the_ablation_sees_labelled_colour_pictures_alone(
     facts = xzoo.training.Run.open(swept[1] / "rgb_teacher-0").facts
     known = [row for row in Manifest.read(facts_path(swept[1])).rows if row.split == "train"]
     assert facts["data"]["train_images"] == sum(row.spectrum != "VIS" or row.landmarks is not None for row in known)
+
+
+def test_labels_alone_are_learnt_from_people_with_thermal_landmarks_and_no_step_is_spent_on_others(
+    swept: tuple[landmark_tables.Table, Path],
+) -> None:
+    known = [row for row in Manifest.read(facts_path(swept[1])).rows if row.split == "train"]
+    labelled = {row.subject for row in known if row.spectrum == "LWIR" and row.landmarks is not None}
+    paired = {row.subject for row in known if row.spectrum == "LWIR"}
+    assert 0 < len(labelled) < len(paired)
+
+    def learnt(name: str) -> int:
+        return int(xzoo.training.Run.open(swept[1] / f"{name}-0").facts["data"]["train_subjects"])
+
+    assert learnt("none-thermal") == learnt("none-one_level") == len(labelled)
+    assert learnt("none-two_levels") == learnt("fi_ri-const-thermal") == len({row.subject for row in known})
+
+
+def test_distillation_does_not_fade_where_most_pairs_have_no_landmarks() -> None:
+    assert landmark_tables._every(fading=True) == list(landmark_tables.CELLS)
+    assert landmark_tables._every(fading=False) == [
+        *("none", "fd-const", "ld-const", "fd_ld-const", "fi-const", "ri-const", "fi_ri-const")
+    ]
 
 
 def facts_path(folder: Path) -> Path:

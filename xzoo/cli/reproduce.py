@@ -36,10 +36,10 @@ BODY = ("1", "2", "3", "4", "5", "6", "7", "mining")
 @click.option("--weight", "lambdas", multiple=True, type=click.FloatRange(min=0), help="Only this λ (repeat).")
 @click.option("--recipe", "names", multiple=True, metavar="NAME", help="Only this recipe of objectives (repeat).")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each cell.")
-@click.option("--steps", type=click.IntRange(min=1), help="In place of the recipe's. Without data: 60; landmarks: 300.")
+@click.option("--steps", type=click.IntRange(min=1), help="In place of the recipe's. Without data: 60; landmarks: 600.")
 @batch
 @click.option(
-    "--people", type=click.IntRange(min=8), help="Where there are no data. Default: 96; aird: 600; landmarks: 1300."
+    "--people", type=click.IntRange(min=8), help="Where there are no data. Default: 96; aird: 600; landmarks: 1500."
 )
 @click.option("--output", type=click.Path(file_okay=False), help="Gone on with. Default: runs/METHOD-TABLE.")
 @as_json

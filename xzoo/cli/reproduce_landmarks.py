@@ -38,9 +38,9 @@ def tell(
         click.echo(f"{row.cell}{said}, {row.network}, seed {row.seed}: NME {100 * row.nme:.2f} %", err=True)
 
     chosen: dict[str, Any] = {"cells": presets} if presets else {}
-    if data is None and people is not None:  # one in thirteen is in both bands
-        pairs = max(2, people // 13)
-        chosen |= {"pairs": pairs, "colour": people - pairs, "labelled": pairs}
+    if data is None and people is not None:  # one in five is in both bands, and one in ten of these has landmarks
+        pairs = max(2, people // 5)
+        chosen |= {"pairs": pairs, "colour": people - pairs, "labelled": max(2, pairs // 10)}
     folder = output or f"runs/landmarks-{which}"
     found = landmark_tables.ablation(
         data, seeds=range(seeds), steps=steps, batch=batch, output=folder, report=report, **chosen

@@ -11,7 +11,7 @@ import csv
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,8 +150,8 @@ def people(
     folder: str | Path,
     *,
     colour: int = 1200,
-    pairs: int = 100,
-    labelled: int = 100,
+    pairs: int = 300,
+    labelled: int = 30,
     val: int = 60,
     strangers: int = 100,
     size: int = SIDE,
@@ -161,8 +161,8 @@ def people(
 
     Two moments of each, each seen by both cameras at once. Landmarks, 68 points, are known of ``colour`` people in
     RGB alone, of ``labelled`` of the ``pairs`` people in both bands, and of everybody in the splits ``val`` and
-    ``test``. By default as many people are in pairs as in the training part of SF-TL54. A
-    folder that is there already, of the same call, is left as it is.
+    ``test``. By default one pair in ten has landmarks: registered pairs are had by walking past two cameras,
+    landmarks by hand. A folder that is there already, of the same call, is left as it is.
 
     Args:
         folder: Where.
@@ -221,7 +221,7 @@ def people(
 def ablation(
     data: Manifest | str | Path | None = None,
     *,
-    cells: Iterable[str] = tuple(CELLS),
+    cells: Iterable[str] | None = None,
     small: Iterable[str] = ("none", "fi_ri"),
     seeds: Iterable[int] = (0,),
     steps: int | None = None,
@@ -236,12 +236,14 @@ def ablation(
 
     One RGB teacher for each seed serves all cells. Networks: ``thermal`` (the transfer level), ``two levels`` (a small
     one compressed from it) and ``one level`` (the small one from the RGB teacher at once; in the cell ``none`` that is
-    training on labels alone). What was trained stays in ``output`` and is not trained again.
+    training on labels alone). The cell ``none`` learns from people with thermal landmarks only, as nobody else has
+    anything to teach it. What was trained stays in ``output`` and is not trained again.
 
     Args:
         data: A manifest with registered pairs and landmarks; None draws generated people (see ``people``).
-        cells: Of ``CELLS``; with ``-const`` behind it, the distillation does not fade.
-        small: Cells whose small networks are trained, too.
+        cells: Of ``CELLS``; with ``-const`` behind it, the distillation does not fade. All by default, which fade
+            with data and do not without.
+        small: Cells whose small networks are trained, too; without ``-const`` behind them, fading or not.
         seeds: One teacher and one network of each kind for each.
         steps: Of the transfer level, in place of the recipe's; others in proportion.
         batch: Pictures or pairs in a step.
@@ -255,7 +257,8 @@ def ablation(
         OptionError: No such cell, or no seed.
         DataError: The data cannot be trained on or measured.
     """
-    chosen, runs, reduced = [_cell(name) for name in cells], list(seeds), set(small)
+    asked = _every(fading=data is not None) if cells is None else cells
+    chosen, runs, reduced = [_cell(name) for name in asked], list(seeds), set(small)
     if not chosen or not runs:
         raise errors.OptionError(f"cells={chosen}, seeds={runs}", why="One of each is the least.")
     folder = hub.as_path(output, "output")
@@ -273,6 +276,7 @@ def ablation(
     unseen = parts.manifest.select(split=split, spectrum="LWIR")
     # Colour pictures without landmarks have nothing to teach the teacher.
     told = tuple(row for row in parts.manifest.rows if row.spectrum != "VIS" or row.landmarks is not None)
+    labelled = _labelled(parts.manifest)
     found: dict[Key, list[Landmarks]] = {}
     rows: list[Row] = []
 
@@ -296,14 +300,15 @@ def ablation(
             name = cell + ("" if decay else "-const")
             base_of = base.with_({WEIGHT: weights[cell]}) if cell in weights else base
             both = preset(cell, decay=decay, base=base_of)
-            thermal = trained(_alone(both, 1), f"{name}-thermal", seed, parts.manifest, teacher)
+            on = labelled if cell == "none" else parts.manifest
+            thermal = trained(_alone(both, 1), f"{name}-thermal", seed, on, teacher)
             add(thermal, (cell, decay, "thermal"), seed)
-            if name not in reduced:
+            if not reduced & {cell, name}:
                 continue
             two = trained(_alone(both, 2), f"{name}-two_levels", seed, parts.manifest, thermal)
             add(two, (cell, decay, "two levels"), seed)
             at_once = _alone(preset(cell, decay=decay, levels=1, base=base_of), 1)
-            one = trained(at_once, f"{name}-one_level", seed, parts.manifest, teacher)
+            one = trained(at_once, f"{name}-one_level", seed, on, teacher)
             add(one, (cell, decay, "one level"), seed)
     facts = {
         "data": named,
@@ -318,9 +323,20 @@ def ablation(
     }
     subjects = np.array([row.subject for row in unseen.rows if row.landmarks is not None])
     means = {key: np.mean([one.per_image for one in several], axis=0) for key, several in found.items()}
-    table = Table(rows, gains(means, subjects), facts, {key: several[0] for key, several in found.items()})
-    write_text(folder / "ced.svg", ced({_name(key): curve for key, curve in table.found.items() if _shown(key)}))
-    return table
+    first = {key: several[0] for key, several in found.items()}
+    write_text(folder / "ced.svg", ced({_name(key): curve for key, curve in first.items() if _shown(key, first)}))
+    return Table(rows, gains(means, subjects), facts, first)
+
+
+def _every(*, fading: bool) -> list[str]:
+    """Return the names of all cells."""
+    return [name if fading or name == "none" else f"{name}-const" for name in CELLS]
+
+
+def _labelled(manifest: Manifest) -> Manifest:
+    """Return a manifest that is trained on people with landmarks in LWIR alone."""
+    known = {row.subject for row in manifest.rows if row.spectrum == "LWIR" and row.landmarks is not None}
+    return Manifest(tuple(row for row in manifest.rows if row.split != "train" or row.subject in known), manifest.root)
 
 
 def _cell(name: str) -> tuple[str, bool]:
@@ -339,9 +355,10 @@ def _name(key: Key) -> str:
     return f"{cell}{'' if decay else ', no fading'}: {network}"
 
 
-def _shown(key: Key) -> bool:
+def _shown(key: Key, keys: Container[Key]) -> bool:
     """Return whether a curve is among the few that a picture can hold."""
-    return key[1] and (key[0], key[2]) in (
+    cell, decay, network = key
+    return (decay or (cell, True, network) not in keys) and (cell, network) in (
         *(("none", "thermal"), ("ld", "thermal"), ("fi_ri", "thermal")),
         *(("fi_ri", "two levels"), ("none", "one level")),
     )
@@ -353,26 +370,30 @@ OPEN: dict[str, Any] = {
     "stages.compress.student": {"name": "table_small", "pretrained": False},
     "stages.*.losses.task.options.side": SIDE,
     "stages.dikd.losses.dikd.options.side": SIDE,
+    "stages.dikd.losses.dikd.options.unknown": "response",
     "stages.compress.losses.response.options.side": SIDE,
+    "stages.compress.losses.response.weight": 3.0,
     "stages.*.optimiser.lr": 3e-3,
     "stages.rgb_teacher.steps": 1000,
-    "stages.dikd.steps": 300,
-    "stages.compress.steps": 400,
+    "stages.dikd.steps": 600,
+    "stages.compress.steps": 1000,
 }
 """Changes of the recipe where no data are given: networks of the table's own, a cell of which takes seconds.
 
 The thermal network starts as nobody: a copy of the RGB teacher has most of what is distilled before it begins, in the
-cell ``none`` as in all others. ``changes={"stages.dikd.student": "stage:rgb_teacher"}`` lets it start as one.
+cell ``none`` as in all others. ``changes={"stages.dikd.student": "stage:rgb_teacher"}`` lets it start as one. Most
+pairs have no landmarks: forward injection takes the teacher's response for them, and the answers of the thermal network
+weigh more than the few landmarks when the small one is taught.
 """
 
 
 WEIGHT = "stages.dikd.losses.dikd.weight"
 
-WEIGHTS: dict[str, float] = {"fd": 0.3, "ld": 0.3, "fd_ld": 0.3}
-"""Lambda0 of cells where no data are given, the others keep 1.
+WEIGHTS: dict[str, float] = {"fd": 3.0, "ld": 30.0, "fd_ld": 10.0, "fi": 3.0, "ri": 3.0, "fi_ri": 3.0}
+"""Lambda0 of cells where no data are given.
 
-Chosen for ``fd``, ``ld``, ``fd_ld`` and ``fi_ri`` of 0.3, 1 and 3 without fading and of 1 with the recipe's, by one
-seed on 150 people who are none of the split ``test``: ``fi_ri`` was best fading at 1, the other three at 0.3 without.
+Chosen for ``fd``, ``ld``, ``fd_ld`` and ``fi_ri`` each of 1, 3 and 10 without fading, and further where 10 was best, by
+one seed on 150 people who are none of the split ``test``; ``fi`` and ``ri`` take that of ``fi_ri``.
 """
 
 
