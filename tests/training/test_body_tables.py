@@ -17,7 +17,7 @@ from xzoo.training import body_llcm, body_tables
 from xzoo.training.body_published import PUBLISHED, TITLES, published
 from xzoo.training.body_tables import Settings, Workshop, claim, fused
 
-TINY = Settings(train=8, test=6, frames=2, size=(64, 32), steps=2, batch=16)
+TINY = Settings(train=8, test=6, frames=2, lengths=(3, 5, 1, 2), gallery=3, size=(64, 32), steps=2, batch=16, repeats=2)
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,19 @@ def test_films_show_one_day_and_vis_at_moments_of_its_own(workshop: Workshop) ->
     films: dict[tuple[str, str], list[Row]] = {(row.subject, row.spectrum): [] for row in workshop.bodies.rows}
     for row in workshop.bodies.rows:
         films[row.subject, row.spectrum].append(row)
-    assert len(films) == 14 * 4 and all(len(rows) == TINY.frames for rows in films.values())
+    assert len(films) == 14 * 4
+    for (subject, spectrum), rows in films.items():
+        learnt_from = subject < f"p{TINY.train:05d}"
+        place = [domain.split("-")[0] for domain in body_tables.DOMAINS].index(spectrum)
+        assert len(rows) == (TINY.lengths[place] if learnt_from else TINY.frames)
     assert {row.domain for row in workshop.bodies.rows} == set(body_tables.DOMAINS)
-    for spectrum, distance, moment, phase in (("VIS", 500.0, 1, 0.0), ("LWIR", 30.0, 5, 0.75)):
-        seen = load_raw(Manifest(tuple(films["p00003", spectrum][1:]), workshop.bodies.root), workshop.base.preprocess)
+    for spectrum, distance, frame, moment, phase in (
+        ("VIS", 500.0, 1, 1, 0.0),
+        ("LWIR", 30.0, 1, 5, 0.75),
+        ("SWIR", 30.0, 4, 4, 0.625),  # the first moment again, the other way round in the step
+    ):
+        one = (films["p00003", spectrum][frame],)
+        seen = load_raw(Manifest(one, workshop.bodies.root), workshop.base.preprocess)
         view: dict[str, Any] = {
             "size": TINY.size,
             "seed": body_tables.WORLD,
@@ -103,10 +112,11 @@ def test_each_network_is_trained_once_and_gone_on_with(workshop: Workshop) -> No
 
 def test_smaller_trainings_see_fewer_of_the_same_people(workshop: Workshop) -> None:
     names = workshop.bodies.select(split="train").subjects
-    few, more = workshop._some(names, 3), workshop._some(names, 5)
+    few, more = workshop._some(names, 3, 0), workshop._some(names, 5, 0)
     assert (len(few), len(more)) == (3, 5)
     assert few < more
-    assert workshop._some(names, 0) == set(names)
+    assert workshop._some(names, 0, 0) == set(names)
+    assert workshop._some(names, 3, 1) != few
 
 
 def test_recipes_of_a_table_differ_as_the_table_says(workshop: Workshop) -> None:
@@ -125,6 +135,33 @@ def test_recipes_of_a_table_differ_as_the_table_says(workshop: Workshop) -> None
     losses = paper.plan(body_tables.Job()).stages[0].losses
     assert [term.key for term in losses] == ["identity", "triplet"]
     assert losses[1].options == {"soft": True}  # the hinge with margin 0 draws everybody together
+
+
+def test_nobody_is_searched_among_people_of_another_gallery(workshop: Workshop) -> None:
+    test, random = workshop.test, np.random.default_rng(0)
+    place = np.array([test.subjects.index(row.subject) for row in test.rows])
+    embeddings = (np.eye(6, 5)[place] + random.normal(size=(len(place), 5))).astype(np.float32)
+
+    def mean(spectrum: str) -> Any:
+        of = np.array([row.spectrum == spectrum for row in test.rows])
+        found = np.stack([embeddings[of & (place == who)].mean(0) for who in range(6)])
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    hits = workshop.search(embeddings, test)
+    for column, band in enumerate(("SWIR", "MWIR", "LWIR")):
+        for start in (0, 3):
+            scores = mean(band)[start : start + 3] @ mean("VIS")[start : start + 3].T
+            assert hits[start : start + 3, column].tolist() == (scores.argmax(1) == np.arange(3)).tolist(), band
+    whole = Workshop(workshop.bodies, None, workshop.folder, settings=TINY._replace(gallery=0), model=workshop.base)
+    assert whole.search(embeddings, test).sum() < hits.sum() < 18
+
+
+def test_sampling_is_compared_by_the_mean_of_several_trainings(workshop: Workshop) -> None:
+    job = body_tables.SAMPLED["random"]
+    one, other = workshop.body(job), workshop.body(job._replace(again=1))
+    assert workshop.place(job) != workshop.place(job._replace(again=1))
+    assert np.array_equal(workshop.mean(job), (one + other) / 2)
+    assert workshop.table("6").rows["random"]["MWIR"].hits == round(float(workshop.mean(job)[:, 1].sum()))
 
 
 def test_the_mean_is_over_the_tokens_that_stay(workshop: Workshop) -> None:
@@ -153,6 +190,7 @@ def test_claims_are_those_of_the_tables_that_were_run(workshop: Workshop) -> Non
         *["body over the better face"] * 2,
         "MWIR and LWIR over the next closest",
         "random batches spread the bands more than domain-aware ones",
+        "domain-aware batches over random ones",
         "LoRA over all weights",
     ]
     assert workshop.claims(["3"]) == []

@@ -41,7 +41,9 @@ def tell(
     if data is not None and every:
         numbers.remove("2")  # of another data set
     settings = body_tables.DEFAULTS
-    settings = settings._replace(steps=steps or settings.steps, batch=batch or settings.batch, contrast=data is None)
+    settings = settings._replace(steps=steps or settings.steps, batch=batch or settings.batch)
+    if data is not None:
+        settings = settings._replace(contrast=False, gallery=0, repeats=1)
     if people is not None:
         settings = settings._replace(train=max(1, people // 4), test=people - max(1, people // 4))
     folder = Path(output or "runs/body")
@@ -78,6 +80,8 @@ def _heading(data: str | None, settings: Settings) -> str:
     return (
         f"ours: {where}; {settings.steps} steps of {settings.batch} images a training, seed {settings.seed}; "
         + ("supervised contrast in the place of the paper's losses; " if settings.contrast else "")
+        + (f"films of {' '.join(map(str, settings.lengths))} pictures to learn from; " if data is None else "")
+        + (f"galleries of about {settings.gallery}; " if settings.gallery else "")
         + "rank-1 as hits/probes with 95 % after Wilson"
     )
 
@@ -87,7 +91,8 @@ def _bodies(data: str | None, folder: Path, settings: Settings) -> tuple[Any, An
         from xzoo.training.body_tables import people
 
         high, wide = settings.size
-        drawn = f"films-{settings.train}-{settings.test}-{settings.frames}-{high}x{wide}"
+        lengths = ".".join(map(str, settings.lengths))
+        drawn = f"films-{settings.train}-{lengths}-{settings.test}-{settings.frames}-{high}x{wide}"
         return people(folder / drawn, settings)
     from xzoo.data.readers import read
 
