@@ -529,7 +529,7 @@ class Workshop:
         return claim(text, (heat - other)[:, None])
 
     def _claims_6(self) -> list[Claim]:
-        """How much farther the bands lie apart after random batches, and how many more domain-aware ones find in MWIR and LWIR."""
+        """How much farther apart random batches leave the bands, and what domain-aware ones find more of in two."""
         random, even = (self.mean(job) for job in SAMPLED.values())
         count = len(BANDS)
 
