@@ -370,7 +370,6 @@ OPEN: dict[str, Any] = {
     "stages.compress.student": {"name": "table_small", "pretrained": False},
     "stages.*.losses.task.options.side": SIDE,
     "stages.dikd.losses.dikd.options.side": SIDE,
-    "stages.dikd.losses.dikd.options.unknown": "response",
     "stages.compress.losses.response.options.side": SIDE,
     "stages.compress.losses.response.weight": 3.0,
     "stages.*.optimiser.lr": 3e-3,
@@ -382,8 +381,8 @@ OPEN: dict[str, Any] = {
 
 The thermal network starts as nobody: a copy of the RGB teacher has most of what is distilled before it begins, in the
 cell ``none`` as in all others. ``changes={"stages.dikd.student": "stage:rgb_teacher"}`` lets it start as one. Most
-pairs have no landmarks: forward injection takes the teacher's response for them, and the answers of the thermal network
-weigh more than the few landmarks when the small one is taught.
+pairs have no landmarks, so that the answers of the thermal network weigh more than landmarks when the small one is
+taught.
 """
 
 
