@@ -5,7 +5,7 @@
 
 The student is ``bd_student`` at 16x16, the teacher ``hybrid_fr`` at 64x64, which was taught on generated people as
 well. Nobody drawn here was drawn for the teacher. Losses, their weights and the optimisers are those of the shipped
-recipes; batches and steps are shorter (``BATCH``, ``STEPS``), for a minute or two of one core. Weights go to
+recipes; batches and steps are shorter (``BATCH``, ``STEPS``), for two minutes of one core or eleven. Weights go to
 ``xzoo/weights``, a log to ``scripts/logs``; its last line holds figures of the file that was written.
 """
 
@@ -37,7 +37,8 @@ NAMES = {"lrfr_bridge_16": "bridge_distill", "lrfr_aird_16": "aird"}
 FIRST = 2_000_000
 """Subjects from here on: apart from those of the teacher, and from the strangers who are measured."""
 BATCH = 128
-STEPS = {"lrfr_bridge_16": 1_500, "lrfr_aird_16": 700}
+STEPS = {"lrfr_bridge_16": 1_500, "lrfr_aird_16": 2_500}
+SUBJECTS = {"lrfr_bridge_16": 2_000, "lrfr_aird_16": 6_000}
 HEAD_STEPS = 400
 
 
@@ -49,8 +50,9 @@ def main() -> None:
     log.write(event="start", name=options.name, seed=options.seed, world=WORLD, **versions)
     log.write(event="recipe", **plan.model_dump(mode="json"))
     began = time.process_time()
-    lesson = learnt(options.subjects, options.days, options.work)
-    log.write(event="lesson", subjects=options.subjects, days=options.days, first=FIRST, seconds=_since(began))
+    subjects = options.subjects or SUBJECTS[options.name]
+    lesson = learnt(subjects, options.days, options.work)
+    log.write(event="lesson", subjects=subjects, days=options.days, first=FIRST, seconds=_since(began))
     torch.manual_seed(options.seed)
     student: Any = xzoo.create("bd_student", input_size=SIDE)
     for stage in plan.stages:
@@ -138,7 +140,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--subjects", type=int, default=2_000, help="people who are learnt from")
+    parser.add_argument("--subjects", type=int, help="people who are learnt from")
     parser.add_argument("--days", type=int, default=2, help="pictures of each, on days of their own")
     parser.add_argument("--steps", type=int, help="of the student")
     parser.add_argument("--weights", type=Path, default=ROOT / "xzoo" / "weights")
