@@ -22,7 +22,7 @@ from xzoo.data.people import face_labels, faces
 from xzoo.hub import sha256_of
 
 ROOT = Path(__file__).resolve().parents[1]
-HOUSES = {"rgb_fld_lite": ("synth_v1", "VIS", "hybrid_fr"), "thermal_fld_lite": ("synth_v1", "LWIR", "hybrid_fr_t2v")}
+HOUSES = {"rgb_fld_lite": ("synth_v1", "VIS", "hybrid_fr"), "thermal_fld_lite": ("synth_v2", "LWIR", "hybrid_fr_t2v")}
 """Tag and band of each, and who is given the faces that it aligned."""
 
 
@@ -90,12 +90,25 @@ def test_the_file_is_the_one_of_the_card_in_half_precision_and_far_below_three_m
 
 def test_the_figures_of_the_card_are_those_of_the_log_of_this_file(house: House) -> None:
     figures = house.log("figures")
-    assert figures.get("sha256", sha256_of(house.file)) == sha256_of(house.file)
+    assert figures["sha256"] == sha256_of(house.file)
     stated = [(row["value"], list(row["ci95"])) for row in xzoo.card(house.name).facts["results"]]
     for part in ("house", "blackhot_lowres", "framed_once", "framed_twice"):
         for metric in ("nme_68", "nme_5"):
             row = figures[part][metric]
             assert (row["value"], row["ci95"]) in stated, (part, metric)
+
+
+def test_the_thermal_network_was_taught_by_the_colour_network_that_is_given_out() -> None:
+    rgb, thermal = (House(name, *HOUSES[name], None) for name in HOUSES)
+    taught, steps = thermal.log("taught"), thermal.log("step")
+    assert (taught["teacher"], taught["sha256"]) == (rgb.file.stem, sha256_of(rgb.file))
+    behind = {row["role"]: row for row in xzoo.card(thermal.name).facts["provenance"]}
+    assert behind["teacher"]["name"] == behind["start"]["name"] == f"{rgb.name}.{rgb.tag}"
+    assert behind["teacher"]["sha256"] == behind["start"]["sha256"] == sha256_of(rgb.file)
+    assert {"fi_gt", "fi_con", "ri_con", "dikd"} < steps.keys()
+    assert steps["step"] == thermal.log("start")["steps"]  # the schedule was not cut off
+    assert steps["dikd"] < 0.01  # and the distillation faded
+    assert "teacher" not in {row["role"] for row in xzoo.card(rgb.name).facts["provenance"]}
 
 
 @pytest.mark.parametrize("name", [pytest.param("rgb_fld_lite", marks=pytest.mark.slow), "thermal_fld_lite"])
