@@ -14,7 +14,13 @@ from xzoo.errors import OptionError
 
 @click.command()
 @click.argument("image", type=click.Path())
-@click.option("--model", "name", default="thermal_fld_lite", show_default=True, help="A landmark network; rgb_fld_lite is for visible light.")
+@click.option(
+    "--model",
+    "name",
+    default="thermal_fld_lite",
+    show_default=True,
+    help="A landmark network; rgb_fld_lite is for visible light.",
+)
 @click.option("--out", type=click.Path(dir_okay=False), help="Draw the points into this PNG.")
 @click.option("--points", type=click.Choice(["5", "54", "68", "70"]), help="Convention; the network's own if left out.")
 @click.option("--box", nargs=4, type=int, metavar="X Y W H", help="A detector's box; the whole picture if left out.")
