@@ -117,7 +117,7 @@ def _range(given: Mapping[str, Any], value: float) -> str:
 
 def _cut(alignment: str) -> str:
     words = {"arcface_112_5pt": "five-point ArcFace crop", "eyes_112_2pt": "crop by both eyes"}.get(
-        alignment, alignment
+        alignment, alignment.removeprefix("none, ")
     )
     return words if len(words) <= 27 else f"{words[:25].rstrip()}..."
 
