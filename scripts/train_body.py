@@ -30,11 +30,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from train_house import HELD_OUT, ROOT, WORLD, Log
+from train_house import HELD_OUT, ROOT, WORLD, Log, save_half
 
 import xzoo
 from xzoo.catalog.names import SPECTRA
@@ -489,9 +488,7 @@ def compare(probes: np.ndarray[Any, Any], gallery: np.ndarray[Any, Any]) -> dict
 
 def _kept(model: Any, out: Path, tag: str) -> Any:
     """Write a network in half precision, and return what the file holds: figures belong to it."""
-    state = {name: value.detach().to(torch.float16).contiguous() for name, value in model.state_dict().items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(state, out, metadata={"format": "pt", "licence": "Apache-2.0", "tag": f"{NAME}.{tag}"})
+    save_half(model, out, f"{NAME}.{tag}")
     return xzoo.create("part_vit_tiny", pretrained=str(out), input_size=SIZE, depth=DEPTH)
 
 

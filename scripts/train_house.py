@@ -94,10 +94,7 @@ def main() -> None:
         model = teach(log, options.seed, options.scale, THERMAL_STAGES, xzoo.create(TEACHER, pretrained=str(trained)))
     else:
         model = adapt(options, log)
-    state = {name: value.detach().to(torch.float16).contiguous() for name, value in model.state_dict().items()}
-    metadata = {"format": "pt", "licence": "Apache-2.0", "tag": f"{options.name}.{TAG}"}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(state, out, metadata=metadata)
+    save_half(model, out, f"{options.name}.{TAG}")
     # The figures belong to the file: half precision, read back.
     final: Any = xzoo.create(TEACHER, pretrained=str(out))
     bands = ("LWIR",) if options.name == THERMAL else ("VIS", *ADAPTED.get(options.name, ()))
@@ -361,6 +358,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--logs", type=Path, default=ROOT / "scripts" / "logs")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "house", help="people and runs of the adaptation")
     return parser.parse_args()
+
+
+def save_half(model: torch.nn.Module, file: Path, tag: str) -> None:
+    """Write weights in half precision; whole numbers stay what they are."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: (value.half() if value.is_floating_point() else value).detach().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    safetensors.torch.save_file(state, file, metadata={"format": "pt", "licence": "Apache-2.0", "tag": tag})
 
 
 class Log:

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from train_house import HELD_OUT, ROOT, WORLD, Log
+from train_house import HELD_OUT, ROOT, WORLD, Log, save_half
 
 from xzoo import losses
 from xzoo.data.people import face_labels, faces
@@ -122,9 +122,9 @@ def main() -> None:
             log.write(event="step", step=step + 1, **shown, seconds=_since(began))
             recent = {}
         if (step + 1) % 400 == 0:
-            _save(steady.module, options.work / f"{name}.{step + 1}.safetensors", name)
+            save_half(steady.module, options.work / f"{name}.{step + 1}.safetensors", f"{name}.{house.tag}")
     out_file = options.weights / f"{name}.{house.tag}.safetensors"
-    _save(steady.module, out_file, name)
+    save_half(steady.module, out_file, f"{name}.{house.tag}")
     # The figures belong to the file: half precision, read back.
     final = _read(out_file)
     mean, framed = truth[0].mean(0), _framed(house.spectrum)
@@ -476,17 +476,6 @@ def _read(file: Path) -> LandmarkNet:
     model.load_state_dict(safetensors.torch.load_file(file))
     model.preprocess = Preprocess(size=(3, SIDE, SIDE), interpolation="bilinear")
     return model
-
-
-def _save(model: torch.nn.Module, file: Path, name: str) -> None:
-    """Write the weights in half precision."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        key: (value.half() if value.is_floating_point() else value).detach().contiguous()
-        for key, value in model.state_dict().items()
-    }
-    metadata = {"format": "pt", "licence": "Apache-2.0", "tag": f"{name}.{HOUSES[name].tag}"}
-    safetensors.torch.save_file(state, file, metadata=metadata)
 
 
 def _since(began: float) -> int:

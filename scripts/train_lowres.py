@@ -18,10 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
-from train_house import HELD_OUT, ROOT, TEACHER, WORLD, Log, compare
+from train_house import HELD_OUT, ROOT, TEACHER, WORLD, Log, compare, save_half
 
 import xzoo
 from xzoo import hub, recipes
@@ -72,14 +71,7 @@ def main() -> None:
         else:
             lowres.teach(stage, student, lesson, seed=options.seed, report=report)
     out = options.weights / f"{options.name}.{TAG}.safetensors"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: value.detach().to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
-        for name, value in student.state_dict().items()
-    }
-    safetensors.torch.save_file(
-        state, out, metadata={"format": "pt", "licence": "Apache-2.0", "tag": f"{options.name}.{TAG}"}
-    )
+    save_half(student, out, f"{options.name}.{TAG}")
     # The figures belong to the file: half precision, read back.
     final: Any = xzoo.create("bd_student", pretrained=str(out))
     found = {camera: figures(final, camera) for camera in ("house", "blackhot_lowres")}

@@ -7,6 +7,8 @@ tables and claims are read from its hits.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -257,7 +259,6 @@ class Workshop:
             )
         self.bodies, self.faces = bodies, faces
         self.test = bodies.select(split="test")
-        self._images: Images | None = None
         self._tokens: dict[Job, npt.NDArray[np.float32]] = {}
         self._faces: dict[str, Hits] = {}
         self._pairs: dict[tuple[str, str], Hits] = {}
@@ -331,9 +332,12 @@ class Workshop:
     def tokens(self, job: Job) -> npt.NDArray[np.float32]:
         """Return the four tokens of every test image, ``[N, 4, D]``."""
         if job not in self._tokens:
-            self._images = self._images or Images(self.test, self.base)
             self._tokens[job] = tokens_of(self.network(job), self._images)
         return self._tokens[job]
+
+    @functools.cached_property
+    def _images(self) -> Images:
+        return Images(self.test, self.base)
 
     def body(self, job: Job, parts: Sequence[str] = PARTS) -> Hits:
         """Return what a network hits in each infrared band by its body embeddings."""
@@ -352,11 +356,12 @@ class Workshop:
     def search(self, embeddings: npt.NDArray[Any], images: Manifest) -> Hits:
         """Search every infrared template among those of VIS, in each gallery."""
         groups = self._galleries(images)
+        group_of = dict(zip(images.subjects, groups, strict=True))
+        of_rows = np.array([group_of[row.subject] for row in images.rows])
         found = np.full((len(groups), len(BANDS)), np.nan)
         for gallery in range(groups.max() + 1):
-            inside = {name for name, group in zip(images.subjects, groups, strict=True) if group == gallery}
-            kept = np.array([row.subject in inside for row in images.rows])
-            some = replace(images, rows=tuple(row for row in images.rows if row.subject in inside))
+            kept = of_rows == gallery
+            some = replace(images, rows=tuple(itertools.compress(images.rows, kept)))
             for place, band in enumerate(BANDS):
                 found[groups == gallery, place] = self._hits(f"ijb_mdf.g2.VIS-{band}", embeddings[kept], some)
         return found
