@@ -76,7 +76,7 @@ def strangers() -> Iterator[tuple[Any, Any]]:
         yield both
 
 
-@pytest.mark.parametrize("tag", ["synth_v1", pytest.param("vis_v1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tag", ["synth_v1", pytest.param("vis_v2", marks=pytest.mark.slow)])
 def test_the_shipped_file_gives_the_logged_figures_and_beats_grey_values_and_random_weights(
     tag: str, strangers: tuple[Any, Any]
 ) -> None:
@@ -85,7 +85,7 @@ def test_the_shipped_file_gives_the_logged_figures_and_beats_grey_values_and_ran
     # A processor that rounds otherwise may turn a probe or two.
     assert found["rank1"] == pytest.approx(logged["trained"]["VIS"]["rank1"], abs=0.006)
     assert found["rank1_interval"][0] > logged["pixels"]["VIS"]["rank1_interval"][1]
-    assert found["rank1_interval"][0] > last_of("vis_v1")["random"]["VIS"]["rank1_interval"][1]
+    assert found["rank1_interval"][0] > last_of("vis_v2")["random"]["VIS"]["rank1_interval"][1]
 
 
 @pytest.mark.slow

@@ -59,6 +59,38 @@ def test_films_show_one_day_and_vis_at_moments_of_its_own(workshop: Workshop) ->
     assert all(row.box is None for row in workshop.bodies.rows)
 
 
+def test_faces_are_cut_where_labels_of_the_whole_picture_have_them(tmp_path: Path) -> None:
+    from xzoo.data.people import body_labels
+
+    large = TINY._replace(train=1, test=1, frames=1, lengths=(1, 1, 1, 1), size=(128, 64))
+    _, faces = body_tables.people(tmp_path / "people", large)
+    for row in faces.rows:
+        place = [domain.split("-")[0] for domain in body_tables.DOMAINS].index(row.spectrum)
+        (box,) = body_labels(
+            torch.tensor([int(row.subject[1:])]),
+            torch.tensor([4 * (row.spectrum != "VIS")]),
+            spectrum=row.spectrum,
+            size=large.size,
+            seed=body_tables.WORLD,
+            distance=float(str(row.distance).removesuffix("m")),
+            phase=torch.tensor([place / 4]),
+        ).face_box.tolist()
+        assert row.box == body_tables._square(box, large.size)
+
+
+def test_trainings_that_no_claim_is_about_are_short(workshop: Workshop) -> None:
+    long = workshop.settings._replace(steps=body_tables.SHORT + 7)
+    other = Workshop(workshop.bodies, None, workshop.folder, settings=long, model=workshop.base)
+    seen: list[body_tables.Job] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(other, "network", seen.append)
+        with pytest.raises(FileNotFoundError):  # nothing was trained
+            other.mining()
+    assert other.plan(seen[0]).stages[0].steps == body_tables.SHORT
+    assert other.plan(body_tables.TRAINED).stages[0].steps == long.steps
+    assert other.place(seen[0]) != other.place(body_tables.Job(paper=True))
+
+
 @pytest.mark.parametrize(
     ("table", "row", "column", "percent"),
     [

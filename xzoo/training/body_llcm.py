@@ -13,7 +13,7 @@ from xzoo.evaluation.intervals import Interval
 from xzoo.families.base import Embedder
 from xzoo.models import create
 from xzoo.training import finetune
-from xzoo.training.body_tables import DEFAULTS, RATES, WORLD, Settings
+from xzoo.training.body_tables import DEFAULTS, RATE, SHORT, WORLD, Settings
 
 __all__ = ["PROTOCOLS", "LlcmRow", "table_2"]
 
@@ -39,7 +39,7 @@ def table_2(
     *,
     settings: Settings = DEFAULTS,
     model: str | Embedder = "body_md_tiny",
-    pretrained: bool | str | Path = "vis_v1",
+    pretrained: bool | str | Path = "vis_v2",
     people: int = 60,
     cameras: int = 4,
     report: Callable[[str], None] = lambda _: None,
@@ -59,27 +59,28 @@ def table_2(
     Raises:
         DataError, MissingFile: ``data`` is not LLCM.
     """
-    place = hub.as_path(folder, "output")
+    place, steps = hub.as_path(folder, "output"), settings.steps
     if data is None:
         from xzoo.data.people import layouts
 
+        steps = min(steps, SHORT)
         data = place / f"llcm-{people}-{cameras}"
         if not data.exists():
             layouts.write("llcm", data, subjects=people, seed=WORLD, cameras=cameras, size=settings.size)
     base: Any = create(model, pretrained=pretrained) if isinstance(model, str) else model
     plan = recipes.load("body_md").with_(
         {
-            "stages.adapt.steps": settings.steps,
+            "stages.adapt.steps": steps,
             "stages.adapt.batch.size": settings.batch,
             "stages.adapt.batch.per_subject": min(4, settings.batch // 4),
             "stages.adapt.batch.targets": ["NIR"],
             "stages.adapt.train": {"groups": "all"},
             "stages.adapt.optimiser": {
                 "name": "adamw",
-                "lr": RATES["full"],
+                "lr": RATE,
                 "weight_decay": 0.01,
                 "schedule": "cosine",
-                "warmup": min(20, settings.steps // 4),
+                "warmup": min(20, steps // 4),
             },
         }
     )
