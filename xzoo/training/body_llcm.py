@@ -13,7 +13,7 @@ from xzoo.evaluation.intervals import Interval
 from xzoo.families.base import Embedder
 from xzoo.models import create
 from xzoo.training import finetune
-from xzoo.training.body_tables import DEFAULTS, RATE, SHORT, WORLD, Settings
+from xzoo.training.body_tables import DEFAULTS, SHORT, WORLD, Settings, optimiser
 
 __all__ = ["PROTOCOLS", "LlcmRow", "table_2"]
 
@@ -75,13 +75,7 @@ def table_2(
             "stages.adapt.batch.per_subject": min(4, settings.batch // 4),
             "stages.adapt.batch.targets": ["NIR"],
             "stages.adapt.train": {"groups": "all"},
-            "stages.adapt.optimiser": {
-                "name": "adamw",
-                "lr": RATE,
-                "weight_decay": 0.01,
-                "schedule": "cosine",
-                "warmup": min(20, steps // 4),
-            },
+            "stages.adapt.optimiser": optimiser(steps),
         }
     )
     run = place / f"llcm-full-{settings.seed}"

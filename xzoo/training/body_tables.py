@@ -50,6 +50,12 @@ RATE = 1e-4
 """Of AdamW, for all weights and for low-rank updates alike: the paper names none, and says only which weights move.
 Chosen by this project for all weights, on people of another world than these tables'."""
 
+
+def optimiser(steps: int) -> dict[str, Any]:
+    """Return the optimiser of every training of so many steps."""
+    return {"name": "adamw", "lr": RATE, "weight_decay": 0.01, "schedule": "cosine", "warmup": min(20, steps // 4)}
+
+
 SOFT: tuple[dict[str, Any], ...] = (
     {"name": "softmax", "id": "identity", "on": ["student.source"], "options": {"neck": True}},
     {"name": "triplet", "on": ["student.source"], "options": {"soft": True}},
@@ -119,7 +125,7 @@ class Job(NamedTuple):
     def folder(self) -> str:
         """The name of its run folder."""
         named = [self.mode, str(self.subjects or "all"), "".join(self.bands), self.sampler, *["paper"] * self.paper]
-        return "-".join([*named, *[str(self.steps)] * bool(self.steps)]).lower()
+        return "-".join([*named, *[str(self.steps)] * (self.steps > 0)]).lower()
 
 
 UNTRAINED, TRAINED = Job("none"), Job()
@@ -181,11 +187,10 @@ def people(folder: str | Path, settings: Settings = DEFAULTS, seed: int = WORLD)
 
 def _films(folder: Path, settings: Settings, seed: int, subjects: range, lengths: Sequence[int]) -> list[Row]:
     """Draw and save the films of some people; boxes of the rows hold the faces."""
-    from xzoo.data.people import bodies, body_labels
+    from xzoo.data.people import bodies, body_boxes
 
     who, found = torch.tensor(subjects), list[Row]()
-    half, least = SESSION // 2, min(settings.size)
-    shrink = least // 32 if least % 32 == 0 and max(settings.size) % (least // 32) == 0 else 1  # labels cost by pixels
+    half = SESSION // 2
     for place, (domain, length) in enumerate(zip(DOMAINS, lengths, strict=True)):
         spectrum, distance = domain.split("-")
         for frame in range(length):
@@ -195,12 +200,11 @@ def _films(folder: Path, settings: Settings, seed: int, subjects: range, lengths
             view: dict[str, Any] = {
                 "size": settings.size,
                 "seed": seed,
-                "distance": float(distance.removesuffix("m")),
                 "phase": torch.full((len(who),), phase),
             }
-            coarse = view | {"size": tuple(side // shrink for side in settings.size)}
-            boxes = (body_labels(*numbers, spectrum=spectrum, **coarse).face_box + 0.5) * shrink - 0.5
-            for subject, picture, box in zip(subjects, bodies(*numbers, spectrum, **view), boxes.tolist(), strict=True):
+            boxes = body_boxes(*numbers, **view)["face_box"].tolist()
+            pictures = bodies(*numbers, spectrum, distance=float(distance.removesuffix("m")), **view)
+            for subject, picture, box in zip(subjects, pictures, boxes, strict=True):
                 name = f"p{subject:05d}"
                 path = folder / name / domain / f"{frame:03d}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -281,13 +285,7 @@ class Workshop:
             "stages.adapt.losses": list(CONTRAST if self.settings.contrast and not job.paper else SOFT),
             "stages.adapt.steps": steps,
             "stages.adapt.batch.size": self.settings.batch,
-            "stages.adapt.optimiser": {
-                "name": "adamw",
-                "lr": RATE,
-                "weight_decay": 0.01,
-                "schedule": "cosine",
-                "warmup": min(20, steps // 4),
-            },
+            "stages.adapt.optimiser": optimiser(steps),
         }
         if job.sampler == "domains":
             changes["stages.adapt.batch.targets"] = list(job.bands[1:])

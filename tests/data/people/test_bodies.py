@@ -5,7 +5,7 @@ import torch
 
 from xzoo.data.people import body as module
 from xzoo.data.people.bands import SPECTRA
-from xzoo.data.people.body import bodies, body_labels
+from xzoo.data.people.body import bodies, body_boxes, body_labels
 from xzoo.data.people.clothes import AIR, fabrics
 from xzoo.data.people.gait import JOINTS
 from xzoo.data.people.traits import SESSION
@@ -284,3 +284,13 @@ def test_a_gpu_draws_the_same_people():
     here = bodies(subjects, samples, "LWIR").float()
     there = bodies(subjects, samples, "LWIR", device="cuda").float().cpu()
     assert (here - there).abs().mean() < 2.0
+
+
+@pytest.mark.parametrize(("spectrum", "distance"), [("VIS", 500.0), ("LWIR", 30.0)])
+def test_boxes_alone_are_those_of_the_labels_in_every_band_and_at_any_distance(spectrum: str, distance: float) -> None:
+    who, view = torch.arange(6), {"size": (70, 40), "seed": 3, "phase": torch.linspace(0, 1, 6)}
+    known = body_labels(who, who, spectrum=spectrum, distance=distance, **view)
+    found = body_boxes(who, who, **view)
+    assert sorted(found) == sorted(name for name in known._fields if name.endswith("_box"))
+    assert all(torch.equal(box, getattr(known, name)) for name, box in found.items())
+    assert all(box.shape == (0, 4) for box in body_boxes(who[:0], who[:0]).values())

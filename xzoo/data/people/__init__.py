@@ -11,13 +11,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xzoo.data.people.body import BodyLabels, bodies, body_labels
+    from xzoo.data.people.body import BodyLabels, bodies, body_boxes, body_labels
     from xzoo.data.people.cameras import CAMERAS
     from xzoo.data.people.files import write
     from xzoo.data.people.labels import Labels, face_labels
     from xzoo.data.people.render import SPECTRA, faces
 
-__all__ = ["CAMERAS", "SPECTRA", "BodyLabels", "Labels", "bodies", "body_labels", "face_labels", "faces", "write"]
+__all__ = [
+    "CAMERAS",
+    "SPECTRA",
+    "BodyLabels",
+    "Labels",
+    "bodies",
+    "body_boxes",
+    "body_labels",
+    "face_labels",
+    "faces",
+    "write",
+]
 
 _HOME = {
     "CAMERAS": "cameras",
@@ -25,6 +36,7 @@ _HOME = {
     "BodyLabels": "body",
     "Labels": "labels",
     "bodies": "body",
+    "body_boxes": "body",
     "body_labels": "body",
     "face_labels": "labels",
     "faces": "render",

@@ -40,7 +40,7 @@ from xzoo.data.people.surface import LAYERS, SPAN, TOP, Canvas, canvas, gaussian
 from xzoo.data.people.traits import Values, moment, person, session_of
 from xzoo.errors import OptionError
 
-__all__ = ["BodyLabels", "bodies", "body_labels"]
+__all__ = ["BodyLabels", "bodies", "body_boxes", "body_labels"]
 
 _CHUNK = 8
 """Bodies drawn at once: larger batches leave the processor's cache and are slower."""
@@ -186,6 +186,28 @@ def body_labels(
     return BodyLabels(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
+@torch.inference_mode()
+def body_boxes(
+    subjects: Tensor,
+    samples: Tensor,
+    *,
+    size: tuple[int, int] = (384, 128),
+    seed: int = 0,
+    phase: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return the boxes of ``body_labels`` alone, by their names there: nothing is drawn for them.
+
+    They are the same in every band and at any distance. Arguments and errors as there.
+    """
+    high, wide = _check(subjects, samples, "VIS", size, "house", None, phase)
+    parts = [
+        _boxes(_people(seed, some, which, wide / high, walked), (high, wide))
+        for some, which, walked in _chunks(subjects, samples, phase, subjects.device)
+    ]
+    parts = parts or [{name: torch.empty(0, 4, device=subjects.device) for name in BodyLabels._fields[:4]}]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
 def _none(device: torch.device) -> BodyLabels:
     box = torch.empty(0, 4, device=device)
     count = len(JOINTS)
@@ -211,35 +233,40 @@ def _label(
     size: tuple[int, int],
     distance: float | None,
 ) -> BodyLabels:
-    high, wide = size
     where = people.where
-
-    def to_pixels(x: Tensor, y: Tensor) -> Tensor:
-        across = (x * where.squeeze.view(-1, *[1] * (x.ndim - 1)) * (high / wide) + 0.5) * wide - 0.5
-        return torch.stack([across, y * high - 0.5], dim=-1)
-
-    def box(left: Tensor, top: Tensor, right: Tensor, bottom: Tensor) -> Tensor:
-        corners = to_pixels(torch.cat([left, right], dim=1), torch.cat([top, bottom], dim=1)).flatten(1)
-        least, most = torch.tensor([-0.5], device=left.device), torch.tensor([wide, high] * 2, device=left.device) - 0.5
-        return corners.clamp(least, most)
-
-    trunk, legs, arms, face = (f(people) for f in (_trunk_reach, _legs_reach, _arms_reach, _face_reach))
-    every = torch.stack([trunk, legs, arms, face], dim=1)
-    body = torch.cat([every[:, :, :2].amin(1), every[:, :, 2:].amax(1)], dim=1)
-    points = to_pixels(where.joints[:, :, 0], where.joints[:, :, 1])
+    points = _to_pixels(people, size, where.joints[:, :, 0], where.joints[:, :, 1])
     degrees = torch.cat([_half_turn(where.turn), where.pitch, where.lean], dim=1).rad2deg()
     near = 3.0 + 9.0 * uniforms(seed, subjects, samples, 67, 1)[:, 0]
     return BodyLabels(
-        body_box=box(*body.split(1, dim=1)),
-        face_box=box(*face.split(1, dim=1)),
-        torso_box=box(*trunk.split(1, dim=1)),
-        lower_body_box=box(*legs.split(1, dim=1)),
+        **_boxes(people, size),
         keypoints=points,
         visible=_visible(seed, subjects, samples, people, spectrum, size, points),
         pose=degrees,
         distance=near if distance is None else torch.full_like(near, distance),
         session=session_of(samples),
     )
+
+
+def _to_pixels(people: _People, size: tuple[int, int], x: Tensor, y: Tensor) -> Tensor:
+    high, wide = size
+    squeeze = people.where.squeeze.view(-1, *[1] * (x.ndim - 1))
+    return torch.stack([(x * squeeze * (high / wide) + 0.5) * wide - 0.5, y * high - 0.5], dim=-1)
+
+
+def _boxes(people: _People, size: tuple[int, int]) -> dict[str, Tensor]:
+    high, wide = size
+
+    def box(left: Tensor, top: Tensor, right: Tensor, bottom: Tensor) -> Tensor:
+        across, down = torch.cat([left, right], dim=1), torch.cat([top, bottom], dim=1)
+        corners = _to_pixels(people, size, across, down).flatten(1)
+        least, most = torch.tensor([-0.5], device=left.device), torch.tensor([wide, high] * 2, device=left.device) - 0.5
+        return corners.clamp(least, most)
+
+    trunk, legs, arms, face = (f(people) for f in (_trunk_reach, _legs_reach, _arms_reach, _face_reach))
+    every = torch.stack([trunk, legs, arms, face], dim=1)
+    body = torch.cat([every[:, :, :2].amin(1), every[:, :, 2:].amax(1)], dim=1)
+    parts = {"body_box": body, "face_box": face, "torso_box": trunk, "lower_body_box": legs}
+    return {name: box(*part.split(1, dim=1)) for name, part in parts.items()}
 
 
 def _half_turn(turn: Tensor) -> Tensor:

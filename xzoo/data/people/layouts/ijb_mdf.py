@@ -83,19 +83,17 @@ def _faces(page: Page, pieces: Sequence[Piece]) -> list[tuple[int, int, int, int
         ]
     import torch
 
-    from xzoo.data.people.body import body_labels
+    from xzoo.data.people.body import body_boxes
 
     first = pieces[0]
-    labels = body_labels(
+    boxes = body_boxes(
         torch.tensor([piece.subject for piece in pieces]),
         torch.tensor([piece.sample for piece in pieces]),
-        spectrum=first.spectrum,
         size=first.size,
         seed=page.seed,
-        distance=first.distance,
     )
     found = []
-    for piece, ends in zip(pieces, labels.face_box.round().int().tolist(), strict=True):
+    for piece, ends in zip(pieces, boxes["face_box"].round().int().tolist(), strict=True):
         left, top, right, low = ends
         found.append((piece.at[0] + left, piece.at[1] + top, max(right - left + 1, 1), max(low - top + 1, 1)))
     return found
