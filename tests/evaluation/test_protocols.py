@@ -225,6 +225,7 @@ def test_ijb_mdf_compares_templates_and_keeps_each_hit(tmp_path):
     result = run_protocol("ijb_mdf.g2.VIS-LWIR", wrong, manifest)
     assert result.mean["rank1"] == pytest.approx(3 / 4) and result.mean["rank5"] == 1.0
     assert result.repetitions[0].hits == {"0002": False, "0004": True, "0006": True, "0008": True}
+    assert result.repetitions[0].ranks == {"0002": 2, "0004": 1, "0006": 1, "0008": 1}
     counts = result.repetitions[0].counts
     assert (counts["probe templates"], counts["gallery templates"], counts["probe images"]) == (4, 4, 12)
     everybody = run_protocol("ijb_mdf.all.MWIR-LWIR", wrong, manifest)

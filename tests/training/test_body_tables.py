@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from xzoo.data.images import load_raw
 from xzoo.data.manifest import Manifest, Row
 from xzoo.training import body_llcm, body_tables
 from xzoo.training.body_published import PUBLISHED, TITLES, published
-from xzoo.training.body_tables import Settings, Workshop, claim, fused
+from xzoo.training.body_tables import Settings, Workshop, claim, first_in, fused
 
 TINY = Settings(train=8, test=6, frames=2, lengths=(3, 5, 1, 2), gallery=3, size=(64, 32), steps=2, batch=16, repeats=2)
 
@@ -78,17 +79,36 @@ def test_faces_are_cut_where_labels_of_the_whole_picture_have_them(tmp_path: Pat
         assert row.box == body_tables._square(box, large.size)
 
 
-def test_trainings_that_no_claim_is_about_are_short(workshop: Workshop) -> None:
-    long = workshop.settings._replace(steps=body_tables.SHORT + 7)
-    other = Workshop(workshop.bodies, None, workshop.folder, settings=long, model=workshop.base)
-    seen: list[body_tables.Job] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(other, "network", seen.append)
-        with pytest.raises(FileNotFoundError):  # nothing was trained
-            other.mining()
-    assert other.plan(seen[0]).stages[0].steps == body_tables.SHORT
-    assert other.plan(body_tables.TRAINED).stages[0].steps == long.steps
-    assert other.place(seen[0]) != other.place(body_tables.Job(paper=True))
+def test_batches_are_compared_where_heat_is_rare(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: Any, data: Manifest, **more: Any) -> None:
+        raise Planned(data)
+
+    monkeypatch.setattr(body_tables, "distill", asked)
+    for job, lengths in ((body_tables.TRAINED, TINY.lengths), (workshop.sampled()["random"], (3, 5, 1, 1))):
+        with pytest.raises(Planned) as caught:
+            workshop.network(job)
+        learnt = [row for row in caught.value.args[0].rows if row.split == "train"]
+        for domain, length in zip(body_tables.DOMAINS, lengths, strict=True):
+            assert [row.domain for row in learnt].count(domain) == TINY.train * length
+
+
+class Planned(Exception):
+    """What a training would have been: its only argument is a recipe."""
+
+
+def test_llcm_takes_the_losses_of_the_tables_and_is_short_on_generated_people(
+    tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: Any, recipe: Any, **more: Any) -> None:
+        raise Planned(recipe)
+
+    monkeypatch.setattr(body_llcm, "finetune", asked)
+    long = TINY._replace(steps=body_llcm.SHORT + 7)
+    with pytest.raises(Planned) as caught:
+        body_llcm.table_2(None, tmp_path, settings=long, model=workshop.base, people=9, cameras=2)
+    (stage,) = caught.value.args[0].stages
+    assert stage.steps == body_llcm.SHORT
+    assert stage.losses == workshop.plan(workshop.sampled()["domain-aware"]).stages[0].losses
 
 
 @pytest.mark.parametrize(
@@ -162,14 +182,16 @@ def test_recipes_of_a_table_differ_as_the_table_says(workshop: Workshop) -> None
     for stage in (full, low, random):
         assert [term.key for term in stage.losses] == ["contrast"]
     paper = Workshop(
-        workshop.bodies, None, workshop.folder, settings=TINY._replace(contrast=False), model=workshop.base
+        workshop.bodies, None, workshop.folder, settings=TINY._replace(contrast=False, heat=0), model=workshop.base
     )
-    losses = paper.plan(body_tables.Job()).stages[0].losses
-    assert [term.key for term in losses] == ["identity", "triplet"]
-    assert losses[1].options == {"soft": True}  # the hinge with margin 0 draws everybody together
+    assert paper.sampled()["domain-aware"] == body_tables.TRAINED  # not trained twice
+    by_paper = [paper.plan(body_tables.Job()), *(workshop.plan(job) for job in workshop.sampled().values())]
+    for losses in (plan.stages[0].losses for plan in by_paper):
+        assert [term.key for term in losses] == ["identity", "triplet"]
+        assert losses[1].options == {"soft": True}  # the hinge with margin 0 draws everybody together
 
 
-def test_nobody_is_searched_among_people_of_another_gallery(workshop: Workshop) -> None:
+def test_hits_are_means_over_all_galleries_of_so_many(workshop: Workshop) -> None:
     test, random = workshop.test, np.random.default_rng(0)
     place = np.array([test.subjects.index(row.subject) for row in test.rows])
     embeddings = (np.eye(6, 5)[place] + random.normal(size=(len(place), 5))).astype(np.float32)
@@ -180,16 +202,27 @@ def test_nobody_is_searched_among_people_of_another_gallery(workshop: Workshop) 
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     hits = workshop.search(embeddings, test)
-    for column, band in enumerate(("SWIR", "MWIR", "LWIR")):
-        for start in (0, 3):
-            scores = mean(band)[start : start + 3] @ mean("VIS")[start : start + 3].T
-            assert hits[start : start + 3, column].tolist() == (scores.argmax(1) == np.arange(3)).tolist(), band
     whole = Workshop(workshop.bodies, None, workshop.folder, settings=TINY._replace(gallery=0), model=workshop.base)
-    assert whole.search(embeddings, test).sum() < hits.sum() < 18
+    for column, band in enumerate(("SWIR", "MWIR", "LWIR")):
+        scores = mean(band) @ mean("VIS").T
+        for who in range(6):
+            galleries = [some for some in itertools.combinations(range(6), TINY.gallery) if who in some]
+            assert len(galleries) == 10
+            first = [max(some, key=lambda other: scores[who, other]) == who for some in galleries]
+            assert hits[who, column] == pytest.approx(np.mean(first)), (band, who)
+        assert whole.search(embeddings, test)[:, column].tolist() == (scores.argmax(1) == np.arange(6)).tolist()
+    assert 0 < whole.search(embeddings, test).sum() < hits.sum() < 18
+
+
+def test_a_mate_comes_first_where_nobody_before_it_is_drawn() -> None:
+    assert first_in(2, 4, 2) == pytest.approx(2 / 3)  # one of three others would be first
+    assert first_in(3, 4, 3) == pytest.approx(0)  # two of the three are drawn, and only one of them stands behind it
+    assert [first_in(rank, 252, 63) for rank in (1, 191, 252)] == [1.0, 0.0, 0.0]
+    assert [first_in(rank, 30, 63) for rank in (1, 2)] == [1.0, 0.0]
 
 
 def test_sampling_is_compared_by_the_mean_of_several_trainings(workshop: Workshop) -> None:
-    job = body_tables.SAMPLED["random"]
+    job = workshop.sampled()["random"]
     one, other = workshop.body(job), workshop.body(job._replace(again=1))
     assert workshop.place(job) != workshop.place(job._replace(again=1))
     assert np.array_equal(workshop.mean(job), (one + other) / 2)
@@ -221,11 +254,24 @@ def test_claims_are_those_of_the_tables_that_were_run(workshop: Workshop) -> Non
         *["fine-tuned over as it came"] * 3,
         *["body over the better face"] * 2,
         "MWIR and LWIR over the next closest",
-        "random batches spread the bands more than domain-aware ones",
+        *["random batches over domain-aware ones"] * 2,
         "domain-aware batches over random ones",
         "LoRA over all weights",
     ]
     assert workshop.claims(["3"]) == []
+
+
+def test_bands_lie_apart_by_the_lead_of_one_and_by_their_range(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    even, random = workshop.sampled()["domain-aware"], workshop.sampled()["random"]
+    rates = {even: [0.5, 0.5, 0.25], random: [0.75, 0.5, 0.0]}
+    found = {job: np.tile(np.r_[rate], (8, 1)) for job, rate in rates.items()}
+    monkeypatch.setattr(workshop, "mean", found.__getitem__)
+    lead, apart, heat = workshop.claims(["6"])
+    assert lead.figure == pytest.approx((0.75 - 0.25) - (0.5 - 0.375))
+    assert apart.figure == pytest.approx(0.75 - 0.25)
+    assert heat.figure == pytest.approx(0.375 - 0.25)
 
 
 def test_a_network_without_part_tokens_is_refused(tmp_path: Path, workshop: Workshop) -> None:

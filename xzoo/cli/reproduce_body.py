@@ -43,7 +43,7 @@ def tell(
     settings = body_tables.DEFAULTS
     settings = settings._replace(steps=steps or settings.steps, batch=batch or settings.batch)
     if data is not None:
-        settings = settings._replace(contrast=False, gallery=0, repeats=1)
+        settings = settings._replace(contrast=False, heat=0, gallery=0, repeats=1)
     if people is not None:
         settings = settings._replace(train=max(1, people // 4), test=people - max(1, people // 4))
     folder = Path(output or "runs/body")
@@ -79,9 +79,9 @@ def _heading(data: str | None, settings: Settings) -> str:
     where = data or GENERATED
     return (
         f"ours: {where}; {settings.steps} steps of {settings.batch} images a training, seed {settings.seed}; "
-        + ("supervised contrast in the place of the paper's losses; " if settings.contrast else "")
+        + ("supervised contrast in the place of the paper's losses, but for table 6; " if settings.contrast else "")
         + (f"films of {' '.join(map(str, settings.lengths))} pictures to learn from; " if data is None else "")
-        + (f"galleries of about {settings.gallery}; " if settings.gallery else "")
+        + (f"galleries of {settings.gallery}; " if settings.gallery else "")
         + "rank-1 as hits/probes with 95 % after Wilson"
     )
 

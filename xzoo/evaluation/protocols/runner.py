@@ -43,6 +43,7 @@ class Repetition:
         counts: Images, templates, subjects and comparisons that took part.
         hits: For each mated probe (its template's key, or its path) whether its mate came first;
             empty unless the protocol asks for it. Two models are compared on it by McNemar's test.
+        ranks: For each of these, the rank of its mate.
         points: For each rate at a threshold that ``threshold`` (``None`` where no genuine pair, or no mate, may be
             accepted) and the errors counted there: ``false accepts`` and ``false rejects`` of comparisons, or
             ``false positives`` and ``false negatives`` of an open-set search.
@@ -53,6 +54,7 @@ class Repetition:
     counts: dict[str, int]
     hits: dict[str, bool]
     points: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ def run_protocol(
                 one.counts,
                 one.hits,
                 one.points,
+                one.ranks,
             )
             for one in done
         ),
@@ -503,7 +506,7 @@ def _search(
     kinds = {kind for _, kind, _, _ in wanted}
     mated = 0
     outcomes: figures.Outcomes | None = None
-    hits: dict[str, bool] = {}
+    ranks: dict[str, int] = {}
     ends: dict[str, Interval] = {}
     few: list[str] = []
     points: dict[str, dict[str, float | int | None]] = {}
@@ -548,9 +551,7 @@ def _search(
                 if alone and (interval := shown.interval[at]) is not None:
                     ends[name] = interval
         if plan.hits:
-            hits = {
-                name: bool(rank == 1) for name, rank in zip(asked.names, searched.rank.tolist(), strict=True) if rank
-            }
+            ranks = {name: rank for name, rank in zip(asked.names, searched.rank.tolist(), strict=True) if rank}
     groups: Differential | None = None
     if kinds & {"auc", "eer", "tar", "tar_nearest"} or plan.groups_at is not None:
         fars = tuple(at for _, kind, _, at in wanted if kind == "tar" and at)
@@ -600,7 +601,8 @@ def _search(
             found |= dict(zip(near, figures.nearest_tar(genuine, impostor, list(near.values())), strict=True))
     counts |= {"mated probes": mated or int(np.isin(asked.subject, known.subject).sum())}
     counts["unmated probes"] = len(asked.vectors) - counts["mated probes"]
-    repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, hits, points)
+    hits = {name: rank == 1 for name, rank in ranks.items()}
+    repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, hits, points, ranks)
     return _Done(repetition, outcomes, ends, tuple(few), groups)
 
 
