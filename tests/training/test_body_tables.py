@@ -18,7 +18,9 @@ from xzoo.training import body_llcm, body_tables
 from xzoo.training.body_published import PUBLISHED, TITLES, published
 from xzoo.training.body_tables import Settings, Workshop, claim, first_in, fused
 
-TINY = Settings(train=8, test=6, frames=2, lengths=(3, 5, 1, 2), gallery=3, size=(64, 32), steps=2, batch=16, repeats=2)
+TINY = Settings(
+    train=8, test=6, frames=2, lengths=(3, 5, 1, 2), gallery=3, faces=0, size=(64, 32), steps=2, batch=16, repeats=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +162,26 @@ def test_each_network_is_trained_once_and_gone_on_with(workshop: Workshop) -> No
     again = Workshop(workshop.bodies, None, workshop.folder, settings=TINY, model=workshop.base)
     assert again.table("6") == workshop.table("6")
     assert run.stat().st_mtime_ns == before
+
+
+def test_so_many_are_searched_by_their_faces(workshop: Workshop) -> None:
+    some = Workshop(
+        workshop.bodies, workshop.faces, workshop.folder, settings=TINY._replace(faces=4), model=workshop.base
+    )
+    hits, every = some.face("hybrid_fr"), workshop.face("hybrid_fr")
+    assert np.isfinite(hits).all(1).tolist() == [True] * 4 + [False] * 2
+    assert np.isfinite(every).all()
+    assert {count.trials for count in some.table_1().rows["face, as it came"].values()} == {4}
+    assert {count.trials for count in some.table_1().rows["body, as it came"].values()} == {6}
+    body = next(one for one in some.claims(["1"]) if one.text.startswith("body over"))
+    assert np.isfinite(body.figure)
+
+
+def test_pairs_of_bands_are_searched_among_all_people(workshop: Workshop) -> None:
+    whole = workshop.base.embed(workshop.bodies.paths, normalise=False).numpy()
+    hits = workshop._hits("ijb_mdf.all.LWIR-SWIR", whole, workshop.bodies)
+    assert np.array_equal(workshop.pairs()["LWIR", "SWIR"], hits)
+    assert len(hits) == TINY.train + TINY.test
 
 
 def test_smaller_trainings_see_fewer_of_the_same_people(workshop: Workshop) -> None:

@@ -43,7 +43,7 @@ def tell(
     settings = body_tables.DEFAULTS
     settings = settings._replace(steps=steps or settings.steps, batch=batch or settings.batch)
     if data is not None:
-        settings = settings._replace(contrast=False, heat=0, gallery=0, repeats=1)
+        settings = settings._replace(contrast=False, faces=0, heat=0, gallery=0, repeats=1)
     if people is not None:
         settings = settings._replace(train=max(1, people // 4), test=people - max(1, people // 4))
     folder = Path(output or "runs/body")

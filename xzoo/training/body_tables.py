@@ -79,6 +79,7 @@ class Settings(NamedTuple):
     Attributes:
         train: Generated people to learn from.
         test: Generated people to search for.
+        faces: Of these, so many are searched by their faces as well; 0 is all.
         frames: Pictures of each of these in a band: frames of one video.
         lengths: Pictures of each of those to learn from, in each of ``DOMAINS``: films of unequal length, so that
             batches drawn at random see one band more than the others. Chosen by this project after what IJB-MDF
@@ -99,6 +100,7 @@ class Settings(NamedTuple):
 
     train: int = 96
     test: int = 756
+    faces: int = 252
     frames: int = 4
     lengths: tuple[int, int, int, int] = (4, 32, 4, 4)
     heat: int = 1
@@ -357,8 +359,14 @@ class Workshop:
         if self.faces is None:
             raise errors.OptionError("faces of these bodies", why="None were given.", do="Workshop(bodies, faces, ...)")
         if name not in self._faces:
+            kept = set(self.test.subjects[: self.settings.faces or None])
             faces = self.faces.select(split="test")
-            self._faces[name] = self.search(embed_images(create(name, pretrained=True), faces), faces)
+            faces = replace(faces, rows=tuple(row for row in faces.rows if row.subject in kept))
+            hits = np.full((len(self.test.subjects), len(BANDS)), np.nan)
+            hits[[subject in kept for subject in self.test.subjects]] = self.search(
+                embed_images(create(name, pretrained=True), faces), faces
+            )
+            self._faces[name] = hits
         return self._faces[name]
 
     def search(self, embeddings: npt.NDArray[Any], images: Manifest) -> Hits:
@@ -427,7 +435,10 @@ class Workshop:
     def pairs(self) -> dict[tuple[str, str], Hits]:
         """Return hits ``[subjects]`` of every gallery and probe band, by the untrained network, all subjects."""
         if not self._pairs:
-            found = fused(tokens_of(self.base, Images(self.bodies, self.base)), PARTS)
+            train = Images(self.bodies.select(split="train"), self.base)
+            every = dict(zip(train.manifest.paths, tokens_of(self.base, train), strict=True))
+            every |= zip(self.test.paths, self.tokens(UNTRAINED), strict=True)
+            found = fused(np.stack([every[path] for path in self.bodies.paths]), PARTS)
             self._pairs = {
                 (gallery, probe): self._hits(f"ijb_mdf.all.{gallery}-{probe}", found, self.bodies)
                 for gallery in ALL
