@@ -177,6 +177,14 @@ def test_so_many_are_searched_by_their_faces(workshop: Workshop) -> None:
     assert np.isfinite(body.figure)
 
 
+def test_who_has_no_face_is_not_searched_by_it(workshop: Workshop) -> None:
+    assert workshop.faces is not None
+    without = workshop.test.subjects[1]
+    faces = Manifest(tuple(row for row in workshop.faces.rows if row.subject != without), workshop.faces.root)
+    some = Workshop(workshop.bodies, faces, workshop.folder, settings=TINY, model=workshop.base)
+    assert np.isfinite(some.face("hybrid_fr")).all(1).tolist() == [True, False, True, True, True, True]
+
+
 def test_pairs_of_bands_are_searched_among_all_people(workshop: Workshop) -> None:
     whole = workshop.base.embed(workshop.bodies.paths, normalise=False).numpy()
     hits = workshop._hits("ijb_mdf.all.LWIR-SWIR", whole, workshop.bodies)

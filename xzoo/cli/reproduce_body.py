@@ -81,7 +81,7 @@ def _heading(data: str | None, settings: Settings) -> str:
         f"ours: {where}; {settings.steps} steps of {settings.batch} images a training, seed {settings.seed}; "
         + ("supervised contrast in the place of the paper's losses, but for table 6; " if settings.contrast else "")
         + (f"films of {' '.join(map(str, settings.lengths))} pictures to learn from; " if data is None else "")
-        + (f"galleries of {settings.gallery}; " if settings.gallery else "")
+        + (f"hits are means over all galleries of {settings.gallery}; " if settings.gallery else "")
         + "rank-1 as hits/probes with 95 % after Wilson"
     )
 

@@ -362,11 +362,9 @@ class Workshop:
             kept = set(self.test.subjects[: self.settings.faces or None])
             faces = self.faces.select(split="test")
             faces = replace(faces, rows=tuple(row for row in faces.rows if row.subject in kept))
-            hits = np.full((len(self.test.subjects), len(BANDS)), np.nan)
-            hits[[subject in kept for subject in self.test.subjects]] = self.search(
-                embed_images(create(name, pretrained=True), faces), faces
-            )
-            self._faces[name] = hits
+            hits = self.search(embed_images(create(name, pretrained=True), faces), faces)
+            found, nobody = dict(zip(faces.subjects, hits, strict=True)), np.full(len(BANDS), np.nan)
+            self._faces[name] = np.stack([found.get(subject, nobody) for subject in self.test.subjects])
         return self._faces[name]
 
     def search(self, embeddings: npt.NDArray[Any], images: Manifest) -> Hits:
@@ -457,7 +455,7 @@ class Workshop:
         rows = {name: counts(self.mean(job)) for name, job in self.sampled().items()}
         runs, heat = self.settings.repeats, self.settings.heat
         notes = [f"hits are means of {runs} trainings, rounded"] * (runs > 1)
-        notes += [f"{heat} pictures of each person in MWIR and LWIR to learn from"] * (heat > 0)
+        notes += [f"pictures of each person in MWIR and LWIR to learn from: {heat}"] * (heat > 0)
         return Table("6", BANDS, rows, tuple(notes))
 
     def sampled(self) -> dict[str, Job]:
