@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from xzoo.data.manifest import Manifest, Row
 from xzoo.training import body_llcm, body_tables
 from xzoo.training.body_published import PUBLISHED, TITLES, published
 from xzoo.training.body_tables import Settings, Workshop, claim, first_in, fused
+from xzoo.training.engine import Images
 
 TINY = Settings(
     train=8, test=6, frames=2, lengths=(3, 5, 1, 2), gallery=3, faces=0, size=(64, 32), steps=2, batch=16, repeats=2
@@ -190,6 +192,21 @@ def test_pairs_of_bands_are_searched_among_all_people(workshop: Workshop) -> Non
     hits = workshop._hits("ijb_mdf.all.LWIR-SWIR", whole, workshop.bodies)
     assert np.array_equal(workshop.pairs()["LWIR", "SWIR"], hits)
     assert len(hits) == TINY.train + TINY.test
+
+
+def test_people_in_one_picture_are_not_taken_for_each_other(workshop: Workshop) -> None:
+    # Both sides of each picture as two rows of one path, as frames of IJB-MDF hold several people.
+    rows = tuple(
+        replace(row, subject=f"{row.subject}{side}", box=(16 * side, 0, 16, 64))
+        for row in workshop.bodies.rows
+        for side in (0, 1)
+    )
+    crowd = Manifest(rows, workshop.bodies.root)
+    found = Workshop(crowd, None, workshop.folder, settings=TINY, model=workshop.base).pairs()
+    whole = body_tables.tokens_of(workshop.base, Images(crowd, workshop.base))
+    for (gallery, probe), hits in found.items():
+        wanted = workshop._hits(f"ijb_mdf.all.{gallery}-{probe}", fused(whole, body_tables.PARTS), crowd)
+        assert np.array_equal(hits, wanted), (gallery, probe)
 
 
 def test_smaller_trainings_see_fewer_of_the_same_people(workshop: Workshop) -> None:

@@ -8,6 +8,7 @@ tables and claims are read from its hits.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 from collections import Counter
@@ -433,10 +434,12 @@ class Workshop:
     def pairs(self) -> dict[tuple[str, str], Hits]:
         """Return hits ``[subjects]`` of every gallery and probe band, by the untrained network, all subjects."""
         if not self._pairs:
-            train = Images(self.bodies.select(split="train"), self.base)
-            every = dict(zip(train.manifest.paths, tokens_of(self.base, train), strict=True))
-            every |= zip(self.test.paths, self.tokens(UNTRAINED), strict=True)
-            found = fused(np.stack([every[path] for path in self.bodies.paths]), PARTS)
+            known = np.array([row.split == "test" for row in self.bodies.rows])
+            others = replace(self.bodies, rows=tuple(itertools.compress(self.bodies.rows, ~known)))
+            tested = self.tokens(UNTRAINED)
+            tokens = np.empty((len(known), *tested.shape[1:]), np.float32)
+            tokens[known], tokens[~known] = tested, tokens_of(self.base, Images(others, self.base))
+            found = fused(tokens, PARTS)
             self._pairs = {
                 (gallery, probe): self._hits(f"ijb_mdf.all.{gallery}-{probe}", found, self.bodies)
                 for gallery in ALL
