@@ -83,6 +83,10 @@ def test_faces_are_cut_where_labels_of_the_whole_picture_have_them(tmp_path: Pat
         assert row.box == body_tables._square(box, large.size)
 
 
+class Planned(Exception):
+    """A training that was asked for: its only argument is the data, or the recipe."""
+
+
 def test_batches_are_compared_where_heat_is_rare(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*_: Any, data: Manifest, **more: Any) -> None:
         raise Planned(data)
@@ -94,10 +98,6 @@ def test_batches_are_compared_where_heat_is_rare(workshop: Workshop, monkeypatch
         learnt = [row for row in caught.value.args[0].rows if row.split == "train"]
         for domain, length in zip(body_tables.DOMAINS, lengths, strict=True):
             assert [row.domain for row in learnt].count(domain) == TINY.train * length
-
-
-class Planned(Exception):
-    """What a training would have been: its only argument is a recipe."""
 
 
 def test_llcm_takes_the_losses_of_the_tables_and_is_short_on_generated_people(

@@ -166,6 +166,8 @@ class Claim(NamedTuple):
 Hits = npt.NDArray[np.float64]
 """``[subjects, bands]``: 1 where the mate came first, 0 where not, NaN where nobody asked; or means of such, over
 galleries or trainings."""
+Figure = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+"""From column means ``[..., K]`` to what is told of them, ``[...]``."""
 
 
 def people(folder: str | Path, settings: Settings = DEFAULTS, seed: int = WORLD) -> tuple[Manifest, Manifest]:
@@ -371,10 +373,7 @@ class Workshop:
     def search(self, embeddings: npt.NDArray[Any], images: Manifest) -> Hits:
         """Search every infrared template among those of VIS, in galleries of the settings' size."""
         size = self.settings.gallery or len(images.subjects)
-        return np.stack(
-            [self._hits(f"ijb_mdf.g2.VIS-{band}", embeddings, images, size) for band in BANDS],
-            axis=1,
-        )
+        return np.stack([self._hits(f"ijb_mdf.g2.VIS-{band}", embeddings, images, size) for band in BANDS], axis=1)
 
     def _hits(
         self, protocol: str, embeddings: npt.NDArray[Any], images: Manifest, size: int | None = None
@@ -566,15 +565,12 @@ class Workshop:
         range, which noise alone keeps above zero.
         """
         random, even = (self.mean(job) for job in self.sampled().values())
-        count = len(BANDS)
 
-        def leads(rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            first, second = (side[..., 0] - side[..., 1:].mean(-1) for side in (rates[..., :count], rates[..., count:]))
-            return np.asarray(first - second)
+        def more(apart: Figure) -> Figure:
+            return lambda rates: apart(rates[..., : len(BANDS)]) - apart(rates[..., len(BANDS) :])
 
-        def ranges(rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            return np.asarray(np.ptp(rates[..., :count], axis=-1) - np.ptp(rates[..., count:], axis=-1))
-
+        leads = more(lambda rates: np.asarray(rates[..., 0] - rates[..., 1:].mean(-1)))
+        ranges = more(lambda rates: np.ptp(rates, axis=-1))
         both = np.concatenate([random, even], 1)
         return [
             claim("random batches over domain-aware ones, lead of SWIR over MWIR and LWIR", both, leads),
@@ -621,7 +617,7 @@ def _count(hits: Hits) -> Count:
     return Count(round(float(np.nansum(hits))), int(np.isfinite(hits).sum()))
 
 
-def claim(text: str, values: Hits, figure: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None) -> Claim:
+def claim(text: str, values: Hits, figure: Figure | None = None) -> Claim:
     """Return a claim on a figure of column means, whose interval draws subjects again with all they have.
 
     Args:
