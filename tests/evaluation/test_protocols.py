@@ -226,6 +226,8 @@ def test_ijb_mdf_compares_templates_and_keeps_each_hit(tmp_path):
     assert result.mean["rank1"] == pytest.approx(3 / 4) and result.mean["rank5"] == 1.0
     assert result.repetitions[0].hits == {"0002": False, "0004": True, "0006": True, "0008": True}
     assert result.repetitions[0].ranks == {"0002": 2, "0004": 1, "0006": 1, "0008": 1}
+    (plain,) = result.to_dict()["repetitions"]
+    assert (plain["hits"], plain["ranks"]) == (result.repetitions[0].hits, result.repetitions[0].ranks)
     counts = result.repetitions[0].counts
     assert (counts["probe templates"], counts["gallery templates"], counts["probe images"]) == (4, 4, 12)
     everybody = run_protocol("ijb_mdf.all.MWIR-LWIR", wrong, manifest)

@@ -41,9 +41,8 @@ class Repetition:
         number: The seed, or the fold.
         figures: By name; ``None`` where these data cannot show the rate.
         counts: Images, templates, subjects and comparisons that took part.
-        hits: For each mated probe (its template's key, or its path) whether its mate came first;
-            empty unless the protocol asks for it. Two models are compared on it by McNemar's test.
-        ranks: For each of these, the rank of its mate.
+        ranks: For each mated probe (its template's key, or its path) the rank of its mate;
+            empty unless the protocol asks for ``hits``.
         points: For each rate at a threshold that ``threshold`` (``None`` where no genuine pair, or no mate, may be
             accepted) and the errors counted there: ``false accepts`` and ``false rejects`` of comparisons, or
             ``false positives`` and ``false negatives`` of an open-set search.
@@ -52,9 +51,13 @@ class Repetition:
     number: int
     figures: dict[str, float | None]
     counts: dict[str, int]
-    hits: dict[str, bool]
+    ranks: dict[str, int]
     points: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
-    ranks: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def hits(self) -> dict[str, bool]:
+        """For each of ``ranks`` whether the mate came first: two models are compared on it by McNemar's test."""
+        return {name: rank == 1 for name, rank in self.ranks.items()}
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ class ProtocolResult:
 
         plain = asdict(replace(self, details=None))
         del plain["details"]
-        plain["repetitions"] = list(plain["repetitions"])
+        plain["repetitions"] = [
+            {**facts, "hits": one.hits} for facts, one in zip(plain["repetitions"], self.repetitions, strict=True)
+        ]
         plain["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
         plain["warnings"] = list(self.warnings)
         plain["groups"] = None if self.groups is None else self.groups.to_dict()
@@ -216,9 +221,8 @@ def run_protocol(
                 one.number,
                 {key: value for key, value in one.figures.items() if not key.endswith("_std")},
                 one.counts,
-                one.hits,
-                one.points,
                 one.ranks,
+                one.points,
             )
             for one in done
         ),
@@ -601,8 +605,7 @@ def _search(
             found |= dict(zip(near, figures.nearest_tar(genuine, impostor, list(near.values())), strict=True))
     counts |= {"mated probes": mated or int(np.isin(asked.subject, known.subject).sum())}
     counts["unmated probes"] = len(asked.vectors) - counts["mated probes"]
-    hits = {name: rank == 1 for name, rank in ranks.items()}
-    repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, hits, points, ranks)
+    repetition = Repetition(number, {name: found[name] for name in plan.figures}, counts, ranks, points)
     return _Done(repetition, outcomes, ends, tuple(few), groups)
 
 
