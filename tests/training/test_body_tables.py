@@ -21,7 +21,17 @@ from xzoo.training.body_tables import Settings, Workshop, claim, first_in, fused
 from xzoo.training.engine import Images
 
 TINY = Settings(
-    train=8, test=6, frames=2, lengths=(3, 5, 1, 2), gallery=3, faces=0, size=(64, 32), steps=2, batch=16, repeats=2
+    train=8,
+    test=6,
+    frames=2,
+    lengths=(3, 5, 1, 2),
+    uneven=(2, 5, 1, 1),
+    gallery=3,
+    faces=0,
+    size=(64, 32),
+    steps=2,
+    batch=16,
+    repeats=2,
 )
 
 
@@ -87,17 +97,44 @@ class Planned(Exception):
     """A training that was asked for: its only argument is the data, or the recipe."""
 
 
-def test_batches_are_compared_where_heat_is_rare(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("asked", "has", "taken"), [("auto", True, "bf16"), ("auto", False, "float32"), ("float32", True, "float32")]
+)
+def test_trainings_take_bf16_where_the_processor_has_it(
+    asked: Any, has: bool, taken: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_tables, "has_bf16", lambda device: has)
+    settings = TINY._replace(precision=asked)
+    some = Workshop(workshop.bodies, None, workshop.folder, settings=settings, model=workshop.base)
+    assert some.plan(body_tables.TRAINED).stages[0].precision == taken
+
+
+def test_batches_are_compared_on_the_first_pictures_of_films(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def asked(*_: Any, data: Manifest, **more: Any) -> None:
         raise Planned(data)
 
     monkeypatch.setattr(body_tables, "distill", asked)
-    for job, lengths in ((body_tables.TRAINED, TINY.lengths), (workshop.sampled()["random"], (3, 5, 1, 1))):
+    for job, lengths in ((body_tables.TRAINED, TINY.lengths), (workshop.sampled()["random"], (2, 5, 1, 1))):
         with pytest.raises(Planned) as caught:
             workshop.network(job)
-        learnt = [row for row in caught.value.args[0].rows if row.split == "train"]
+        rows = caught.value.args[0].rows
+        assert [row for row in rows if row.split == "test"] == list(workshop.test.rows)
+        learnt = [row for row in rows if row.split == "train"]
         for domain, length in zip(body_tables.DOMAINS, lengths, strict=True):
-            assert [row.domain for row in learnt].count(domain) == TINY.train * length
+            of = [row.path for row in learnt if row.domain == domain]
+            whole = [row.path for row in workshop.bodies.select(split="train").rows if row.domain == domain]
+            assert len(of) == TINY.train * length
+            assert of == [path for path in whole if int(Path(path).stem) < length]
+
+
+def test_bands_of_the_longer_films_are_seen_more_often(workshop: Workshop) -> None:
+    assert workshop.often().tolist() == [True, False, False]  # films of 5, 1 and 1
+    alike = tuple(row for row in workshop.bodies.rows if row.split == "test")
+    even = Manifest((*alike, *(replace(row, split="train") for row in alike)), workshop.bodies.root)
+    same = Workshop(even, None, workshop.folder, settings=TINY._replace(uneven=None), model=workshop.base)
+    assert not same.often().any()
 
 
 def test_llcm_takes_the_losses_of_the_tables_and_is_short_on_generated_people(
@@ -229,7 +266,7 @@ def test_recipes_of_a_table_differ_as_the_table_says(workshop: Workshop) -> None
     for stage in (full, low, random):
         assert [term.key for term in stage.losses] == ["contrast"]
     paper = Workshop(
-        workshop.bodies, None, workshop.folder, settings=TINY._replace(contrast=False, heat=0), model=workshop.base
+        workshop.bodies, None, workshop.folder, settings=TINY._replace(contrast=False, uneven=None), model=workshop.base
     )
     assert paper.sampled()["domain-aware"] == body_tables.TRAINED  # not trained twice
     by_paper = [paper.plan(body_tables.Job()), *(workshop.plan(job) for job in workshop.sampled().values())]
@@ -308,17 +345,21 @@ def test_claims_are_those_of_the_tables_that_were_run(workshop: Workshop) -> Non
     assert workshop.claims(["3"]) == []
 
 
-def test_bands_lie_apart_by_the_lead_of_one_and_by_their_range(
+def test_bands_lie_apart_by_their_range_and_by_the_lead_of_those_seen_most(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     even, random = workshop.sampled()["domain-aware"], workshop.sampled()["random"]
     rates = {even: [0.5, 0.5, 0.25], random: [0.75, 0.5, 0.0]}
     found = {job: np.tile(np.r_[rate], (8, 1)) for job, rate in rates.items()}
     monkeypatch.setattr(workshop, "mean", found.__getitem__)
-    lead, apart, heat = workshop.claims(["6"])
-    assert lead.figure == pytest.approx((0.75 - 0.25) - (0.5 - 0.375))
+    apart, lead, rare = workshop.claims(["6"])
     assert apart.figure == pytest.approx(0.75 - 0.25)
-    assert heat.figure == pytest.approx(0.375 - 0.25)
+    assert lead.text.endswith("lead of SWIR over MWIR and LWIR")
+    assert lead.figure == pytest.approx((0.75 - 0.25) - (0.5 - 0.375))
+    assert rare.text == "domain-aware batches over random ones, MWIR and LWIR"
+    assert rare.figure == pytest.approx(0.375 - 0.25)
+    monkeypatch.setattr(workshop, "often", lambda: np.zeros(3, bool))
+    assert workshop.claims(["6"]) == [apart]
 
 
 def test_a_network_without_part_tokens_is_refused(tmp_path: Path, workshop: Workshop) -> None:

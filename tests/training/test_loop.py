@@ -128,7 +128,7 @@ def test_teachers_run_in_bf16_where_the_recipe_allows_and_the_device_gains(
     said: dict[str, Any], units: bool, kept: bool, runs: str, narrow: Embedder, wide: Embedder, manifest: Manifest,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(engine, "_has_bf16_units", lambda device: units)
+    monkeypatch.setattr(engine, "has_bf16", lambda device, **asked: units and asked == {"units": True})
     stage = plan(**said, cache=kept).stages[0]
     progress = begun(stage, narrow, wide, manifest, cache=tmp_path / "answers" if kept else None)
     assert progress.teachers["teacher"].precision == runs
@@ -137,6 +137,24 @@ def test_teachers_run_in_bf16_where_the_recipe_allows_and_the_device_gains(
     teacher.network.last.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     step = next(engine.run(progress))
     assert seen == [torch.bfloat16 if runs == "bf16" else torch.float32] and step.loss > 0
+
+
+@pytest.mark.parametrize(
+    ("tiles", "instructions", "units", "found"),
+    [
+        pytest.param(True, True, True, True, id="tiles"),
+        pytest.param(False, True, True, False, id="instructions are no units"),
+        pytest.param(False, True, False, True, id="instructions"),
+        pytest.param(False, False, False, False, id="neither"),
+    ],
+)
+def test_a_processor_has_bf16_by_tiles_or_by_instructions(
+    tiles: bool, instructions: bool, units: bool, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    assert engine.has_bf16(torch.device("cpu"), units=units) is found
+    assert not engine.has_bf16(torch.device("meta"))
 
 
 def test_the_run_says_how_its_teachers_ran(narrow: Embedder, wide: Embedder, people: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from xzoo.evaluation.intervals import Interval
 from xzoo.families.base import Embedder
 from xzoo.models import create
 from xzoo.training import finetune
-from xzoo.training.body_tables import DEFAULTS, LOSSES, WORLD, Settings, optimiser
+from xzoo.training.body_tables import DEFAULTS, LOSSES, WORLD, Settings, optimiser, precision_of
 
 __all__ = ["PROTOCOLS", "LlcmRow", "table_2"]
 
@@ -79,6 +79,7 @@ def table_2(
             "stages.adapt.batch.targets": ["NIR"],
             "stages.adapt.train": {"groups": "all"},
             "stages.adapt.optimiser": optimiser(steps),
+            "stages.adapt.precision": precision_of(settings, next(base.parameters()).device),
         }
     )
     run = place / f"llcm-full-{settings.seed}"

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ from xzoo.models import create
 from xzoo.recipes.schema import Recipe
 from xzoo.training import distill
 from xzoo.training.body_published import BANDS, SUBJECTS, Count
-from xzoo.training.engine import Images
+from xzoo.training.engine import Images, has_bf16
 from xzoo.training.mining import mean
 
 __all__ = ["DEFAULTS", "Claim", "Job", "Settings", "Table", "Workshop", "people"]
@@ -57,6 +57,9 @@ def optimiser(steps: int) -> dict[str, Any]:
     """Return the optimiser of every training of so many steps."""
     return {"name": "adamw", "lr": RATE, "weight_decay": 0.01, "schedule": "cosine", "warmup": min(20, steps // 4)}
 
+
+PROCESSOR = torch.device("cpu")
+"""Where networks are trained that come without a device of their own."""
 
 LOSSES: tuple[dict[str, Any], ...] = (
     {"name": "softmax", "id": "identity", "on": ["student.source"], "options": {"neck": True}},
@@ -83,10 +86,11 @@ class Settings(NamedTuple):
         faces: Of these, so many are searched by their faces as well; 0 is all.
         frames: Pictures of each of these in a band: frames of one video.
         lengths: Pictures of each of those to learn from, in each of ``DOMAINS``: films of unequal length, so that
-            batches drawn at random see one band more than the others. Chosen by this project after what IJB-MDF
-            enrols, 40,597 pictures in SWIR and 1,757 in VIS; how long its videos are is not known to it.
-        heat: Pictures of each person in MWIR and LWIR that Table VI learns from, the first of the film; 0 is all. The
-            fewer there are of a band, the less batches drawn at random see of it.
+            batches drawn at random see some bands more than others. Long are those of the bands that the network
+            tells apart best before training: in the paper SWIR, here MWIR and LWIR. Chosen by this project on
+            people of another world; how long the videos of IJB-MDF are is not known to it.
+        uneven: As many of these pictures, the first of each film, are what Table VI and the statistics of mining learn
+            from: the more unequal films are, the less batches drawn at random see of some band. None is all.
         gallery: Generated people are searched in galleries of so many, as many as the paper has probes in a band; a hit
             is the mean over all such galleries (:func:`first_in`). 0 is one gallery of all.
         size: Height and width of generated pictures.
@@ -94,6 +98,8 @@ class Settings(NamedTuple):
         batch: Images in a step.
         seed: Of batches, and of which subjects a smaller training gets.
         repeats: Trainings, each of the next seed, whose hits are averaged in Table VI.
+        precision: Of training: ``float32``, ``bf16`` (products alone, weights stay single) or ``auto``, which is bf16
+            where the processor has instructions for it. PASS trains in mixed precision.
         contrast: Train by contrast, in the place of the paper's losses, but for Table VI and the statistics of mining:
             by the paper's losses strangers among generated people were found less well, and batches with every domain
             are there for the hardest positives that one of these mines.
@@ -103,14 +109,15 @@ class Settings(NamedTuple):
     test: int = 756
     faces: int = 252
     frames: int = 4
-    lengths: tuple[int, int, int, int] = (4, 32, 4, 4)
-    heat: int = 1
+    lengths: tuple[int, int, int, int] = (4, 4, 32, 32)
+    uneven: tuple[int, int, int, int] | None = (4, 1, 32, 32)
     gallery: int = 63
     size: tuple[int, int] = (384, 128)
     steps: int = 600
     batch: int = 64
     seed: int = 0
-    repeats: int = 1
+    repeats: int = 2
+    precision: Literal["auto", "float32", "bf16"] = "auto"
     contrast: bool = True
 
 
@@ -125,14 +132,15 @@ class Job(NamedTuple):
     bands: tuple[str, ...] = ALL
     sampler: str = "domains"
     paper: bool = False  # by the paper's losses, whatever the settings
-    heat: int = 0  # pictures of a person in MWIR and LWIR; 0 is all
+    films: tuple[int, ...] = ()  # the first pictures of each in ``ALL``; empty is all
     again: int = 0  # added to the seed
 
     @property
     def folder(self) -> str:
         """The name of its run folder."""
         named = [self.mode, str(self.subjects or "all"), "".join(self.bands), self.sampler]
-        return "-".join([*named, *["paper"] * self.paper, *[f"heat{self.heat}"] * (self.heat > 0)]).lower()
+        films = ["films" + ".".join(map(str, self.films))] if self.films else []
+        return "-".join([*named, *["paper"] * self.paper, *films]).lower()
 
 
 UNTRAINED, TRAINED = Job("none"), Job()
@@ -292,6 +300,7 @@ class Workshop:
             "stages.adapt.steps": steps,
             "stages.adapt.batch.size": self.settings.batch,
             "stages.adapt.optimiser": optimiser(steps),
+            "stages.adapt.precision": precision_of(self.settings, next(self.base.parameters()).device),
         }
         if job.sampler == "domains":
             changes["stages.adapt.batch.targets"] = list(job.bands[1:])
@@ -312,22 +321,12 @@ class Workshop:
         """Return the network of a job, trained if it was not yet."""
         if job.mode == "none":
             return self.base
-        wanted = {"VIS", *job.bands}
-        train = self.bodies.select(split="train")
-        chosen = self._some(train.subjects, job.subjects, self._seed(job))
-        shown = Counter[tuple[str, str]]()
-        rows = []
-        for row in self.bodies.rows:
-            shown[row.subject, row.spectrum] += 1
-            rare = job.heat and row.spectrum in ("MWIR", "LWIR")
-            known = row.subject in chosen and row.spectrum in wanted
-            if row.split != "train" or (known and not (rare and shown[row.subject, row.spectrum] > job.heat)):
-                rows.append(row)
+        rows = (*self.learnt_from(job), *(row for row in self.bodies.rows if row.split != "train"))
         place = self.place(job)
         resumed = (place / "run.json").is_file()
         run = distill(
             student=self.base,
-            data=Manifest(tuple(rows), self.bodies.root),
+            data=Manifest(rows, self.bodies.root),
             recipe=self.plan(job),
             seed=self._seed(job),
             output=place,
@@ -336,6 +335,19 @@ class Workshop:
         )
         self.report(f"trained: {place.name}")
         return run.model
+
+    def learnt_from(self, job: Job) -> list[Row]:
+        """Return the pictures that a job learns from."""
+        train = self.bodies.select(split="train")
+        chosen = self._some(train.subjects, job.subjects, self._seed(job))
+        most = dict(zip(ALL, job.films, strict=True)) if job.films else {}
+        shown, found = Counter[tuple[str, str]](), []
+        for row in train.rows:
+            shown[row.subject, row.spectrum] += 1
+            kept = shown[row.subject, row.spectrum] <= most.get(row.spectrum, math.inf)
+            if kept and row.subject in chosen and row.spectrum in {"VIS", *job.bands}:
+                found.append(row)
+        return found
 
     def _some(self, subjects: Sequence[str], count: int, seed: int) -> set[str]:
         """Return some subjects; of one seed, fewer of them are among more."""
@@ -455,9 +467,10 @@ class Workshop:
     def table_6(self) -> Table:
         """Table VI: batches of random pictures, four of each person, and of everybody in every band."""
         rows = {name: counts(self.mean(job)) for name, job in self.sampled().items()}
-        runs, heat = self.settings.repeats, self.settings.heat
+        runs, films = self.settings.repeats, self.settings.uneven
         notes = [f"hits are means of {runs} trainings, rounded"] * (runs > 1)
-        notes += [f"pictures of each person in MWIR and LWIR to learn from: {heat}"] * (heat > 0)
+        if films is not None:
+            notes.append(f"films to learn from, {' '.join(ALL)}: {' '.join(map(str, films))} pictures")
         return Table("6", BANDS, rows, tuple(notes))
 
     def sampled(self) -> dict[str, Job]:
@@ -466,7 +479,7 @@ class Workshop:
         Domains are brought together for the hardest positives, which its triplet mines.
         """
         # Where all take these losses and whole films, it is the training of the other tables.
-        even = Job(paper=self.settings.contrast, heat=self.settings.heat)
+        even = Job(paper=self.settings.contrast, films=self.settings.uneven or ())
         return {"random": even._replace(sampler="images"), "domain-aware": even}
 
     def mean(self, job: Job) -> Hits:
@@ -501,7 +514,7 @@ class Workshop:
         self.network(job)
         lines = (self.place(job) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         steps = [row["mined"] for row in map(json.loads, lines) if "loss" in row and row.get("mined")]
-        epoch = max(1, min(len(steps) // 2, -(-len(self.bodies.select(split="train")) // self.settings.batch)))
+        epoch = max(1, min(len(steps) // 2, -(-len(self.learnt_from(job)) // self.settings.batch)))
         first, last = mean(steps[:epoch]), mean(steps[-epoch:])
         trials = epoch * self.settings.batch
 
@@ -558,25 +571,39 @@ class Workshop:
         return claim(text, (heat - other)[:, None])
 
     def _claims_6(self) -> list[Claim]:
-        """How far apart either kind of batch leaves the bands, and what domain-aware ones find more of in two.
+        """How far apart either kind of batch leaves the bands.
 
-        Table VI has two sides, SWIR and heat: random batches find more in one (79 % and 73, 71), domain-aware ones as
-        much in both. So the lead of SWIR over the mean of MWIR and LWIR tells a spread without the bias of the
-        range, which noise alone keeps above zero.
+        The paper's claim is of their range. Noise alone keeps a range above zero; the lead of the bands that random
+        batches see most of over the others has no such bias, and says where the range comes from.
         """
         random, even = (self.mean(job) for job in self.sampled().values())
+        both, count = np.concatenate([random, even], 1), len(BANDS)
 
         def more(apart: Figure) -> Figure:
-            return lambda rates: apart(rates[..., : len(BANDS)]) - apart(rates[..., len(BANDS) :])
+            return lambda rates: apart(rates[..., :count]) - apart(rates[..., count:])
 
-        leads = more(lambda rates: np.asarray(rates[..., 0] - rates[..., 1:].mean(-1)))
-        ranges = more(lambda rates: np.ptp(rates, axis=-1))
-        both = np.concatenate([random, even], 1)
-        return [
-            claim("random batches over domain-aware ones, lead of SWIR over MWIR and LWIR", both, leads),
-            claim("random batches over domain-aware ones, range of the three bands", both, ranges),
-            claim("domain-aware batches over random ones, MWIR and LWIR", (even - random)[:, 1:]),
-        ]
+        text = "random batches over domain-aware ones"
+        found = [claim(f"{text}, range of the three bands", both, more(lambda rates: np.ptp(rates, axis=-1)))]
+        often = self.often()
+        if often.any():
+            most, rest = (" and ".join(itertools.compress(BANDS, some)) for some in (often, ~often))
+            lead = more(lambda rates: np.asarray(rates[..., often].mean(-1) - rates[..., ~often].mean(-1)))
+            found.append(claim(f"{text}, lead of {most} over {rest}", both, lead))
+            found.append(claim(f"domain-aware batches over random ones, {rest}", (even - random)[:, ~often]))
+        return found
+
+    def often(self) -> npt.NDArray[np.bool_]:
+        """Return which of ``BANDS`` Table VI has more pictures of than in their mean, to learn from."""
+        held = Counter(row.spectrum for row in self.learnt_from(self.sampled()["random"]))
+        shown = np.array([held[band] for band in BANDS])
+        return np.asarray(shown > shown.mean())
+
+
+def precision_of(settings: Settings, device: torch.device = PROCESSOR) -> str:
+    """Return the precision that a training takes on a device."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16" if has_bf16(device) else "float32"
 
 
 def tokens_of(model: Any, images: Images, rows: int = 64) -> npt.NDArray[np.float32]:

@@ -54,6 +54,7 @@ __all__ = [
     "draw",
     "finish",
     "frozen_copy",
+    "has_bf16",
     "run",
     "trainable",
 ]
@@ -354,13 +355,16 @@ def precision_of(asked: str, device: torch.device, *, kept: bool) -> str:
     """
     if asked != "auto":
         return asked
-    return "bf16" if not kept and _has_bf16_units(device) else "float32"
+    return "bf16" if not kept and has_bf16(device, units=True) else "float32"
 
 
-def _has_bf16_units(device: torch.device) -> bool:
+def has_bf16(device: torch.device, *, units: bool = False) -> bool:
+    """Return whether a device multiplies in bf16 itself; ``units``: by matrix units, on a processor tiles (AMX)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    if device.type != "cpu":
+        return False
+    return bool(torch.cpu._is_amx_tile_supported() or (not units and torch.cpu._is_avx512_bf16_supported()))
 
 
 def _with_shapes(stage: Stage, student: Embedder, teachers: Mapping[str, Teacher]) -> Iterator[tuple[Any, Any]]:
