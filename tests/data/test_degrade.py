@@ -105,6 +105,12 @@ def test_images_of_a_batch_have_their_own_sizes_and_kernels():
         assert float(together[index, :, height:].abs().sum() + together[index, :, :, width:].abs().sum()) == 0
 
 
+def test_halves_go_to_the_even_number_however_near_a_sum_comes_to_them():
+    near = torch.tensor([0.5, 1.5, 2.5, 254.5, 3.4, -2.0, 300.0])
+    for miss in (-2e-5, 0.0, 2e-5):
+        assert degrade._whole(near + miss).tolist() == [0, 2, 2, 254, 3, 0, 255]
+
+
 def test_native_students_get_small_pictures_and_others_whole_ones():
     pixels = faces()
     assert degrade.create("bicubic_r", size=16)(pixels).shape == (4, 3, 16, 16)
