@@ -42,6 +42,7 @@ def tell(
         numbers.remove("2")  # of another data set
     settings = body_tables.DEFAULTS
     settings = settings._replace(steps=steps or settings.steps, batch=batch or settings.batch)
+    settings = settings._replace(precision=body_tables.precision_of(settings))
     if data is not None:
         settings = settings._replace(contrast=False, faces=0, uneven=None, gallery=0, repeats=1)
     if people is not None:
@@ -53,7 +54,6 @@ def tell(
     if pretrained is not None:
         chosen["pretrained"] = pretrained
     facts: dict[str, Any] = {"data": data or GENERATED, "settings": settings._asdict(), "tables": {}}
-    facts["settings"]["precision"] = body_tables.precision_of(settings)
     text = [_heading(data, settings)]
     if any(number != "2" for number in numbers):
         workshop = body_tables.Workshop(*_bodies(data, folder, settings), folder, **chosen)
@@ -77,12 +77,10 @@ def tell(
 
 
 def _heading(data: str | None, settings: Settings) -> str:
-    from xzoo.training.body_tables import precision_of
-
     where = data or GENERATED
     return (
         f"ours: {where}; {settings.steps} steps of {settings.batch} images a training, seed {settings.seed}, "
-        + f"in {precision_of(settings)}; "
+        + f"in {settings.precision}; "
         + ("supervised contrast in the place of the paper's losses, but for table 6; " if settings.contrast else "")
         + (f"films of {' '.join(map(str, settings.lengths))} pictures to learn from; " if data is None else "")
         + (f"hits are means over all galleries of {settings.gallery}; " if settings.gallery else "")

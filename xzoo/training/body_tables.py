@@ -90,7 +90,8 @@ class Settings(NamedTuple):
             tells apart best before training: in the paper SWIR, here MWIR and LWIR. Chosen by this project on
             people of another world; how long the videos of IJB-MDF are is not known to it.
         uneven: As many of these pictures, the first of each film, are what Table VI and the statistics of mining learn
-            from: the more unequal films are, the less batches drawn at random see of some band. None is all.
+            from: the more unequal films are, the less batches drawn at random see of some band. None is all. Best of
+            six on people of another world; taken after ``lengths`` had shown nothing on the people of the table.
         gallery: Generated people are searched in galleries of so many, as many as the paper has probes in a band; a hit
             is the mean over all such galleries (:func:`first_in`). 0 is one gallery of all.
         size: Height and width of generated pictures.
@@ -599,7 +600,7 @@ class Workshop:
         return np.asarray(shown > shown.mean())
 
 
-def precision_of(settings: Settings, device: torch.device = PROCESSOR) -> str:
+def precision_of(settings: Settings, device: torch.device = PROCESSOR) -> Literal["float32", "bf16"]:
     """Return the precision that a training takes on a device."""
     if settings.precision != "auto":
         return settings.precision
